@@ -1,0 +1,299 @@
+//! Between typed events and stored bytes: JSON, with personal values sealed.
+//!
+//! A [`Personal`](freehold_domain::Personal) value serialises as `{"$subject": id, "value": v}`.
+//! Sealing replaces `value` by `sealed`: the base64url text of a 24-byte nonce and the
+//! XChaCha20-Poly1305 ciphertext of the value's JSON under the subject's key. The event id and the
+//! subject are authenticated with it, so that a sealed value cannot be moved to another event.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use freehold_domain::{PayloadError, StoredEvent, SubjectId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::{EventId, KeyVault, KeyedHash, PayloadCodec, RecordedEvent, SubjectKey, VaultError};
+
+const SUBJECT: &str = "$subject";
+const VALUE: &str = "value";
+const SEALED: &str = "sealed";
+const ERASED: &str = "erased";
+
+/// Turns events into stored bytes and back.
+#[derive(Clone)]
+pub struct EventCodec {
+    vault: Arc<dyn KeyVault>,
+}
+
+/// A payload ready to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedPayload {
+    /// How to read the bytes.
+    pub codec: PayloadCodec,
+    /// The bytes.
+    pub payload: Bytes,
+    /// Whose sealed values are inside, each once.
+    pub subjects: Vec<SubjectId>,
+}
+
+/// The keys that a page of events needs, fetched in one go.
+#[derive(Clone, Debug, Default)]
+pub struct SubjectKeys(HashMap<SubjectId, SubjectKey>);
+
+/// Why an event could not be encoded or decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The vault gave no key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// This program cannot read the payload.
+    #[error("event {event_type} at position {position}: {reason}")]
+    Unreadable {
+        /// The event's type.
+        event_type: Arc<str>,
+        /// The event's position.
+        position: u64,
+        /// What is wrong.
+        reason: PayloadError<serde_json::Error>,
+    },
+    /// A value has no JSON form.
+    #[error("a value cannot be written as JSON: {0}")]
+    Unwritable(serde_json::Error),
+    /// Stored state does not have the shape it should.
+    #[error("a stored state cannot be read: {0}")]
+    UnreadableState(serde_json::Error),
+    /// A sealed value was changed or moved after it was written.
+    #[error("a sealed value of subject {subject} does not open; the log was changed")]
+    Tampered {
+        /// Whose value it is.
+        subject: SubjectId,
+    },
+}
+
+impl EventCodec {
+    /// A codec whose keys come from `vault`.
+    pub fn new(vault: Arc<dyn KeyVault>) -> Self {
+        Self { vault }
+    }
+
+    /// Encodes an event, sealing its personal values; makes keys for subjects that have none yet.
+    pub async fn encode<E: StoredEvent>(
+        &self,
+        event: &E,
+        event_id: EventId,
+    ) -> Result<EncodedPayload, CodecError> {
+        if !E::HOLDS_PERSONAL {
+            let mut bytes = Vec::with_capacity(256);
+            event
+                .serialize_payload(&mut serde_json::Serializer::new(&mut bytes))
+                .map_err(CodecError::Unwritable)?;
+            let payload = Bytes::from(bytes);
+            return Ok(EncodedPayload { codec: PayloadCodec::Json, payload, subjects: Vec::new() });
+        }
+        let json = event
+            .serialize_payload(serde_json::value::Serializer)
+            .map_err(CodecError::Unwritable)?;
+        let (payload, subjects) = self.seal_json(json, event_id.0).await?;
+        Ok(EncodedPayload { codec: PayloadCodec::Json, payload, subjects })
+    }
+
+    /// Fetches the keys that decoding `events` needs; most pages need none.
+    pub async fn keys_for(&self, events: &[RecordedEvent]) -> Result<SubjectKeys, CodecError> {
+        let mut subjects: Vec<SubjectId> =
+            events.iter().flat_map(|event| event.subjects.iter().copied()).collect();
+        if subjects.is_empty() {
+            return Ok(SubjectKeys::default());
+        }
+        subjects.sort_unstable();
+        subjects.dedup();
+        Ok(SubjectKeys(self.vault.keys_for_reading(&subjects).await?))
+    }
+
+    /// Decodes an event with keys from [`keys_for`](Self::keys_for); without a subject's key that
+    /// subject's values read as erased.
+    pub fn decode<E: StoredEvent>(
+        &self,
+        event: &RecordedEvent,
+        keys: &SubjectKeys,
+    ) -> Result<E, CodecError> {
+        let unreadable = |reason| CodecError::Unreadable {
+            event_type: event.event_type.clone(),
+            position: event.position.0,
+            reason,
+        };
+        if event.subjects.is_empty() {
+            let mut json = serde_json::Deserializer::from_slice(&event.payload);
+            return E::deserialize_payload(&event.event_type, event.schema_version, &mut json)
+                .map_err(unreadable);
+        }
+        let json = self.open_payload(event, keys)?;
+        E::deserialize_payload(&event.event_type, event.schema_version, json).map_err(unreadable)
+    }
+
+    /// An event's payload as JSON with personal values opened, or erased where the key is gone.
+    pub fn open_payload(
+        &self,
+        event: &RecordedEvent,
+        keys: &SubjectKeys,
+    ) -> Result<Value, CodecError> {
+        let mut json =
+            serde_json::from_slice(&event.payload).map_err(|error| CodecError::Unreadable {
+                event_type: event.event_type.clone(),
+                position: event.position.0,
+                reason: PayloadError::Malformed(error),
+            })?;
+        open(&mut json, event.event_id.0, keys)?;
+        Ok(json)
+    }
+
+    /// Encodes a state (a snapshot), sealing its personal values; `place` is authenticated with
+    /// them, so that a sealed value cannot be moved to another state.
+    pub async fn encode_state<S: Serialize + Sync>(
+        &self,
+        state: &S,
+        place: Uuid,
+    ) -> Result<Bytes, CodecError> {
+        let json = serde_json::to_value(state).map_err(CodecError::Unwritable)?;
+        Ok(self.seal_json(json, place).await?.0)
+    }
+
+    /// Decodes a state that [`encode_state`](Self::encode_state) wrote for the same `place`.
+    pub async fn decode_state<S: DeserializeOwned>(
+        &self,
+        bytes: &[u8],
+        place: Uuid,
+    ) -> Result<S, CodecError> {
+        let mut json = serde_json::from_slice(bytes).map_err(CodecError::UnreadableState)?;
+        let mut subjects = Vec::new();
+        collect_subjects(&json, &mut subjects);
+        if !subjects.is_empty() {
+            let keys = SubjectKeys(self.vault.keys_for_reading(&subjects).await?);
+            open(&mut json, place, &keys)?;
+        }
+        serde_json::from_value(json).map_err(CodecError::UnreadableState)
+    }
+
+    /// A hash that only this deployment can make; for look-ups of personal keys.
+    pub fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
+        self.vault.keyed_hash(purpose, text)
+    }
+
+    async fn seal_json(
+        &self,
+        mut json: Value,
+        place: Uuid,
+    ) -> Result<(Bytes, Vec<SubjectId>), CodecError> {
+        let mut subjects = Vec::new();
+        collect_subjects(&json, &mut subjects);
+        if !subjects.is_empty() {
+            let keys = self.vault.keys_for_writing(&subjects).await?;
+            seal(&mut json, place, &keys)?;
+        }
+        let bytes = serde_json::to_vec(&json).map_err(CodecError::Unwritable)?;
+        Ok((Bytes::from(bytes), subjects))
+    }
+}
+
+/// The subject of a personal value that is there to be sealed or opened, if `object` is one.
+fn subject_of(object: &Map<String, Value>) -> Option<SubjectId> {
+    object.get(SUBJECT)?.as_str()?.parse().ok()
+}
+
+/// Collects whose personal values are inside, each once, leaving out the erased ones.
+fn collect_subjects(json: &Value, found: &mut Vec<SubjectId>) {
+    match json {
+        Value::Object(object) => match subject_of(object) {
+            Some(subject) if object.contains_key(VALUE) || object.contains_key(SEALED) => {
+                if !found.contains(&subject) {
+                    found.push(subject);
+                }
+            }
+            Some(_) => {}
+            None => object.values().for_each(|inner| collect_subjects(inner, found)),
+        },
+        Value::Array(items) => items.iter().for_each(|inner| collect_subjects(inner, found)),
+        _ => {}
+    }
+}
+
+fn seal(
+    json: &mut Value,
+    place: Uuid,
+    keys: &HashMap<SubjectId, SubjectKey>,
+) -> Result<(), CodecError> {
+    match json {
+        Value::Object(object) => match subject_of(object) {
+            Some(subject) => {
+                let Some(value) = object.remove(VALUE) else { return Ok(()) };
+                let key = keys.get(&subject).ok_or(VaultError::Destroyed { subject })?;
+                let clear = serde_json::to_vec(&value).map_err(CodecError::Unwritable)?;
+                object.insert(
+                    SEALED.to_owned(),
+                    Value::String(seal_bytes(key, subject, place, &clear)),
+                );
+                Ok(())
+            }
+            None => object.values_mut().try_for_each(|inner| seal(inner, place, keys)),
+        },
+        Value::Array(items) => items.iter_mut().try_for_each(|inner| seal(inner, place, keys)),
+        _ => Ok(()),
+    }
+}
+
+fn open(json: &mut Value, place: Uuid, keys: &SubjectKeys) -> Result<(), CodecError> {
+    match json {
+        Value::Object(object) => match subject_of(object) {
+            Some(subject) => {
+                let Some(Value::String(sealed)) = object.remove(SEALED) else { return Ok(()) };
+                match keys.0.get(&subject) {
+                    Some(key) => {
+                        let clear = open_bytes(key, subject, place, &sealed)
+                            .ok_or(CodecError::Tampered { subject })?;
+                        let value = serde_json::from_slice(&clear)
+                            .map_err(|_| CodecError::Tampered { subject })?;
+                        object.insert(VALUE.to_owned(), value);
+                    }
+                    None => {
+                        object.insert(ERASED.to_owned(), Value::Bool(true));
+                    }
+                }
+                Ok(())
+            }
+            None => object.values_mut().try_for_each(|inner| open(inner, place, keys)),
+        },
+        Value::Array(items) => items.iter_mut().try_for_each(|inner| open(inner, place, keys)),
+        _ => Ok(()),
+    }
+}
+
+fn authenticated(subject: SubjectId, place: Uuid) -> [u8; 32] {
+    let mut both = [0; 32];
+    both[..16].copy_from_slice(subject.0.as_bytes());
+    both[16..].copy_from_slice(place.as_bytes());
+    both
+}
+
+fn seal_bytes(key: &SubjectKey, subject: SubjectId, place: Uuid, clear: &[u8]) -> String {
+    let cipher = XChaCha20Poly1305::new(&Key::from(key.0));
+    let nonce = XNonce::generate();
+    let aad = authenticated(subject, place);
+    let sealed = cipher
+        .encrypt(&nonce, Payload { msg: clear, aad: &aad })
+        .expect("a payload is far smaller than the cipher's limit");
+    URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+}
+
+fn open_bytes(key: &SubjectKey, subject: SubjectId, place: Uuid, sealed: &str) -> Option<Vec<u8>> {
+    let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+    let (nonce, sealed) = bytes.split_first_chunk::<24>()?;
+    let cipher = XChaCha20Poly1305::new(&Key::from(key.0));
+    let aad = authenticated(subject, place);
+    cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok()
+}

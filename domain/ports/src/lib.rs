@@ -1,0 +1,31 @@
+//! What Freehold needs from outside, as small traits with the types they exchange.
+//!
+//! [`EventStore`] keeps the logs, [`SnapshotStore`] shortcuts to aggregate states, [`KeyVault`] the
+//! keys of people, [`ReadModels`] what queries read, [`Clock`] the time. [`EventCodec`] stands
+//! between typed events and the bytes a store keeps. Adapters implement the traits, one crate a
+//! technology; the suites they must pass are in `tests/contract`.
+
+mod clock;
+mod codec;
+mod event_store;
+mod key_vault;
+mod log;
+mod read_models;
+mod snapshots;
+
+pub use clock::{Clock, SystemClock};
+pub use codec::{CodecError, EncodedPayload, EventCodec, SubjectKeys};
+pub use event_store::{
+    AppendError, AppendRequest, Appended, Boundary, EventFilter, EventPage, EventStore,
+    InvalidRequest, NewEvent, Provenance, ReadError, RecordedEvent, StoreFailure, TaggedEvent,
+};
+pub use key_vault::{KeyVault, KeyedHash, SubjectKey, VaultError};
+pub use log::{
+    CommandId, EventId, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, LogName,
+    PayloadCodec, StreamId, StreamVersion, Tag,
+};
+pub use read_models::{
+    Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Order, Page, Query,
+    ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
+};
+pub use snapshots::{Snapshot, SnapshotStore};

@@ -1,0 +1,336 @@
+//! What queries read: tables that projections declare, fill and can rebuild.
+//!
+//! A projection's tables live in *generations*. One generation is active and answers queries; a
+//! rebuild fills another beside it and then the two swap. Each generation has its own checkpoint,
+//! written in the transaction of the rows it speaks for.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{GlobalPosition, StoreFailure};
+
+/// Keeps read models; its contract runs in `tests/contract`.
+#[async_trait]
+pub trait ReadModels: Send + Sync {
+    /// Every generation of a projection, oldest first.
+    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError>;
+
+    /// Makes the empty tables of a new generation, in state [`GenerationState::Building`].
+    ///
+    /// While a generation is building, secondary indexes may be missing: it is filled, not queried.
+    async fn create_generation(
+        &self,
+        projection: &str,
+        version: u32,
+        tables: &'static [Table],
+    ) -> Result<GenerationId, ReadModelError>;
+
+    /// Makes a generation the one that answers queries, in one step for all readers; the one
+    /// before it becomes [`GenerationState::Retired`] and can be activated again.
+    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError>;
+
+    /// Drops a generation that is not active.
+    async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError>;
+
+    /// The rows of those keys that exist, in any order.
+    async fn fetch(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Row>, ReadModelError>;
+
+    /// Writes changes and moves the checkpoint from `from` to `to`, all or nothing.
+    ///
+    /// - Errors: [`ReadModelError::CheckpointMoved`] if the checkpoint is not at `from`: another
+    ///   process does the same work.
+    async fn commit(
+        &self,
+        generation: GenerationId,
+        from: GlobalPosition,
+        to: GlobalPosition,
+        changes: Vec<TableChanges>,
+    ) -> Result<(), ReadModelError>;
+
+    /// Queries a table of a projection's active generation; never waits for a writer.
+    async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError>;
+
+    /// How many rows of a projection's active generation match.
+    async fn count(
+        &self,
+        projection: &str,
+        table: &'static Table,
+        filters: Vec<Filter>,
+    ) -> Result<u64, ReadModelError>;
+
+    /// Rows of any generation in key order after `after`, to compare or export them.
+    async fn scan(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        after: Option<Key>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<Row>, ReadModelError>;
+}
+
+/// One table of a projection.
+#[derive(Debug, PartialEq)]
+pub struct Table {
+    /// Its name, unique among all projections: `listing`.
+    pub name: &'static str,
+    /// Its columns; the first `key_columns` of them are the primary key.
+    pub columns: &'static [Column],
+    /// How many of the first columns are the primary key.
+    pub key_columns: usize,
+    /// Further indexes, each a list of column names.
+    pub indexes: &'static [&'static [&'static str]],
+    /// Text columns that [`Filter::Text`] searches.
+    pub text_search: &'static [&'static str],
+    /// Where [`Filter::WithinBox`] and [`Filter::WithinRadius`] look.
+    pub spatial: Option<Spatial>,
+}
+
+impl Table {
+    /// The place of a column in a row.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The key of a row of this table.
+    pub fn key_of(&self, row: &Row) -> Key {
+        Key(row.0[..self.key_columns].to_vec())
+    }
+}
+
+/// One column.
+#[derive(Debug, PartialEq)]
+pub struct Column {
+    /// Its name, `snake_case`.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ColumnKind,
+}
+
+/// What a column holds; every column may also be null, except those of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// Yes or no.
+    Bool,
+    /// A signed 64-bit number.
+    Integer,
+    /// A 64-bit float.
+    Real,
+    /// UTF-8 text.
+    Text,
+    /// A UUID.
+    Uuid,
+    /// A moment, to the microsecond.
+    Timestamp,
+    /// JSON text, not searched.
+    Json,
+}
+
+/// The two columns of a point; rows without both are in no area.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Spatial {
+    /// Degrees north, [`ColumnKind::Real`].
+    pub latitude: &'static str,
+    /// Degrees east, [`ColumnKind::Real`].
+    pub longitude: &'static str,
+}
+
+/// One value of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// Yes or no.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A float; never NaN.
+    Real(f64),
+    /// Text, or JSON text.
+    Text(Arc<str>),
+    /// A UUID.
+    Uuid(Uuid),
+    /// A moment, to the microsecond.
+    Timestamp(DateTime<Utc>),
+}
+
+/// A row: one value for each column of its table, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row(pub Vec<Value>);
+
+/// The values of a row's key columns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Key(pub Vec<Value>);
+
+/// What happens to a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChange {
+    /// The row is now this, whether or not it was there.
+    Put(Row),
+    /// The row is gone.
+    Delete(Key),
+}
+
+/// Changes to one table, at most one for each key.
+#[derive(Clone, Debug)]
+pub struct TableChanges {
+    /// The table.
+    pub table: &'static Table,
+    /// What happens to its rows.
+    pub changes: Vec<RowChange>,
+}
+
+/// Names one generation of one projection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GenerationId {
+    /// The projection.
+    pub projection: Arc<str>,
+    /// Counted from 1.
+    pub number: u32,
+}
+
+/// A generation and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Its name.
+    pub id: GenerationId,
+    /// The version of the projection that fills it.
+    pub version: u32,
+    /// Whether queries read it.
+    pub state: GenerationState,
+    /// The last position whose effects it holds.
+    pub checkpoint: GlobalPosition,
+}
+
+/// What a generation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GenerationState {
+    /// Being filled; never read by queries.
+    Building,
+    /// Read by queries; at most one of a projection.
+    Active,
+    /// Read before; kept so that it can be activated again.
+    Retired,
+}
+
+/// A question to one table.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The table.
+    pub table: &'static Table,
+    /// All of these must hold.
+    pub filters: Vec<Filter>,
+    /// Sort order; the key is always appended, so that the order is total. Nulls come last.
+    pub order: Vec<Order>,
+    /// Only rows after this one in the order: its `order` values, then its key.
+    pub after: Option<Vec<Value>>,
+    /// Only rows before this one in the order.
+    pub before: Option<Vec<Value>>,
+    /// Take the last rows instead of the first; they still come in the order asked for.
+    pub backwards: bool,
+    /// At most so many rows.
+    pub limit: NonZeroU32,
+}
+
+/// One sort column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The column.
+    pub column: &'static str,
+    /// Largest first.
+    pub descending: bool,
+}
+
+/// A condition on a row; a null value meets none but [`Filter::IsNull`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// The column equals the value.
+    Equals(&'static str, Value),
+    /// The column equals one of the values; none of them means no row.
+    OneOf(&'static str, Vec<Value>),
+    /// The column is at least the value.
+    AtLeast(&'static str, Value),
+    /// The column is at most the value.
+    AtMost(&'static str, Value),
+    /// The column is null.
+    IsNull(&'static str),
+    /// Every word of the text begins a word of one of the table's text columns, whatever its case.
+    Text(String),
+    /// The point lies in the box; west may exceed east, then it crosses the antimeridian.
+    WithinBox {
+        /// Southern edge, degrees.
+        south: f64,
+        /// Western edge, degrees.
+        west: f64,
+        /// Northern edge, degrees.
+        north: f64,
+        /// Eastern edge, degrees.
+        east: f64,
+    },
+    /// The point lies at most so far from the centre, along a great circle.
+    WithinRadius {
+        /// Degrees north of the centre.
+        latitude: f64,
+        /// Degrees east of the centre.
+        longitude: f64,
+        /// Metres.
+        meters: f64,
+    },
+}
+
+/// Rows that match, in the order asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// Whether more rows follow in the direction of reading.
+    pub has_more: bool,
+    /// The checkpoint that these rows show.
+    pub checkpoint: GlobalPosition,
+}
+
+/// Why a read model could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadModelError {
+    /// No generation of the projection is active.
+    #[error("projection {0} is not built yet; watch `freehold projection list`")]
+    NotBuilt(Arc<str>),
+    /// There is no such generation.
+    #[error("projection {} has no generation {}", .0.projection, .0.number)]
+    NoGeneration(GenerationId),
+    /// The active generation cannot be dropped.
+    #[error("generation {} of {} answers queries; activate another one first", .0.number, .0.projection)]
+    Active(GenerationId),
+    /// Someone else moved the checkpoint.
+    #[error("the checkpoint of {} stands at {actual}, not {expected}; another process runs it", generation.projection)]
+    CheckpointMoved {
+        /// Which generation.
+        generation: GenerationId,
+        /// Where the writer believed it was.
+        expected: GlobalPosition,
+        /// Where it is.
+        actual: GlobalPosition,
+    },
+    /// A question that does not fit the table.
+    #[error("table {table}: {what}")]
+    Unfit {
+        /// The table.
+        table: &'static str,
+        /// What does not fit.
+        what: String,
+    },
+    /// The store could not be reached or failed.
+    #[error("the read models are unavailable; check their address and that they are running")]
+    Unavailable {
+        /// What the driver said.
+        source: StoreFailure,
+    },
+}
