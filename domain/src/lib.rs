@@ -15,6 +15,8 @@ mod place;
 mod price;
 mod refusal;
 
+pub mod property;
+
 pub use area::{Area, AreaUnit, InvalidArea};
 pub use circumstances::{Actor, Circumstances, Policy};
 pub use claim::{Claim, ClaimKey, Uniqueness};
