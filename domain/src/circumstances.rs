@@ -28,10 +28,17 @@ pub struct Policy {
     pub max_saved_searches: u32,
     /// How many listing preferences one user may keep.
     pub max_listing_preferences: u32,
+    /// How many days an erasure may take after it was asked for.
+    pub erasure_deadline_days: u32,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { four_eyes: true, max_saved_searches: 100, max_listing_preferences: 1_000 }
+        Self {
+            four_eyes: true,
+            max_saved_searches: 100,
+            max_listing_preferences: 1_000,
+            erasure_deadline_days: 30,
+        }
     }
 }
