@@ -30,7 +30,7 @@ impl User {
     }
 
     pub(super) fn complete_erasure(&self, command: &CompleteErasure) -> Decision {
-        let certificate = text::line(&command.certificate, 200);
+        let certificate = text::reference(&command.certificate, 200);
         let certificate = certificate.ok_or(UserRefused::CertificateInvalid)?;
         match self {
             Self::Unregistered => Err(UserRefused::NotRegistered),
@@ -44,7 +44,7 @@ impl User {
 impl Account {
     pub(super) fn grant_consent(&self, command: GrantConsent, now: DateTime<Utc>) -> Decision {
         let GrantConsent { purpose, notice_version, method, jurisdiction, expires_at } = command;
-        let notice_version = text::line(&notice_version, 64);
+        let notice_version = text::reference(&notice_version, 64);
         let granted = ConsentGranted {
             purpose,
             notice_version: notice_version.ok_or(UserRefused::NoticeVersionInvalid)?,

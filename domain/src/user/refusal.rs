@@ -42,7 +42,7 @@ pub enum UserRefused {
     IdentityExpired,
     #[error("this is not a language; send a BCP 47 tag such as de or en-GB")]
     LanguageInvalid,
-    #[error("a notice version has 1 to 64 characters; send the one the person was shown")]
+    #[error("a notice version has 1 to 64 characters and no @; send the one the person was shown")]
     NoticeVersionInvalid,
     #[error("this is not a jurisdiction; send an ISO 3166 code such as DE or US-CA")]
     JurisdictionInvalid,
@@ -78,7 +78,7 @@ pub enum UserRefused {
     AccountNotClosed,
     #[error("the user's data key still exists; record that it was shredded first")]
     KeyNotShredded,
-    #[error("a certificate's reference has 1 to 200 characters")]
+    #[error("a certificate's reference has 1 to 200 characters and no @")]
     CertificateInvalid,
 }
 

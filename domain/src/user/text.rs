@@ -48,6 +48,11 @@ pub(super) fn line(text: &str, max: usize) -> Option<String> {
     (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
+/// A reference that is stored in clear; one with an `@` could be an e-mail address and is refused.
+pub(super) fn reference(text: &str, max: usize) -> Option<String> {
+    line(text, max).filter(|reference| !reference.contains('@'))
+}
+
 /// A reason in someone's words: trimmed, 1 to 2000 characters, lines allowed.
 pub(super) fn reason(text: &str) -> Result<String, UserRefused> {
     let text = text.trim();
@@ -56,11 +61,11 @@ pub(super) fn reason(text: &str) -> Result<String, UserRefused> {
     if fits && clean { Ok(text.to_owned()) } else { Err(UserRefused::ReasonInvalid) }
 }
 
-/// A sender's reference; one with an `@` could be an e-mail address and is refused.
+/// A sender's reference within a source; the source's name has no slash, so no two keys meet.
 pub(super) fn source(source: &UserSource) -> Result<UserSource, UserRefused> {
     let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name = line(&source.source, 64).filter(|name| name.chars().all(named));
-    let reference = line(&source.reference, 200).filter(|reference| !reference.contains('@'));
+    let reference = reference(&source.reference, 200);
     match (name, reference) {
         (Some(source), Some(reference)) => Ok(UserSource { source, reference }),
         _ => Err(UserRefused::SourceInvalid),
