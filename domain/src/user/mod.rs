@@ -16,6 +16,9 @@ mod state;
 mod text;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use command::{
     CancelErasure, ChangePreferences, ChangeSchedule, ClearPreference, CloseAccount,
     CompleteErasure, DeleteSearch, DiscardListing, FavouriteListing, GrantConsent, IdentityOutcome,
