@@ -324,7 +324,8 @@ proptest! {
         latitude: f64, longitude: f64, radius_m: u32, number: f64, count: u32, name: String,
     ) {
         let center = Coordinates { latitude, longitude };
-        for area in [a_box(latitude, longitude, number, number), SearchArea::Circle { center, radius_m }] {
+        let circle = SearchArea::Circle { center, radius_m };
+        for area in [a_box(latitude, longitude, number, number), circle] {
             let filter = SearchFilter {
                 area: Some(area),
                 bedrooms_min: Some(count),
