@@ -1,8 +1,8 @@
 //! A marketplace account: who someone is, what they agreed to, what they look for.
 //!
-//! [`User::decide`] answers a [`UserCommand`] with events or a [`UserRefused`]; [`User`] is the state
-//! that the events leave. Absent on purpose: passwords and sessions (an identity provider's work),
-//! and what a user looked at (see [`interaction`](crate::interaction)).
+//! [`User::decide`] answers a [`UserCommand`] with events or a [`UserRefused`]; [`User`] is the
+//! state that the events leave. Absent on purpose: passwords and sessions (an identity provider's
+//! work), and what a user looked at (see [`interaction`](crate::interaction)).
 
 mod command;
 mod decide;

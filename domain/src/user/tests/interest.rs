@@ -65,11 +65,11 @@ fn an_alert_gets_another_schedule_once() {
 #[test]
 fn setting_the_same_schedule_resumes_a_paused_alert() {
     let (search, schedule) = (search_id(1), AlertSchedule::Daily);
-    given_a_client()
-        .and(search_saved(1))
-        .and(AlertPaused { search, reason: AlertPauseReason::NoListingsFound })
-        .when(ChangeSchedule { search, schedule })
-        .then(AlertScheduleChanged { search, schedule });
+    let paused = AlertPaused { search, reason: AlertPauseReason::NoListingsFound };
+    let resumed = AlertScheduleChanged { search, schedule };
+    let given = || given_a_client().and(search_saved(1)).and(paused.clone());
+    given().when(ChangeSchedule { search, schedule }).then(resumed.clone());
+    given().and(resumed).when(ChangeSchedule { search, schedule }).then_nothing();
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod profile;
 mod properties;
 mod refusals;
 mod search;
+mod text;
 
 use chrono::{DateTime, Duration, TimeZone, Utc};
 use uuid::Uuid;

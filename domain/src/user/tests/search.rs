@@ -88,6 +88,9 @@ fn a_box_may_cross_the_date_line() {
     assert!(fiji.contains(Coordinates::new(-18.0, 179.9).unwrap()));
     assert!(fiji.contains(Coordinates::new(-18.0, -179.9).unwrap()));
     assert!(!fiji.contains(Coordinates::new(-18.0, 0.0).unwrap()));
+    let a_line = a_box(52.0, 13.405, 53.0, 13.405);
+    assert!(a_line.contains(berlin()));
+    assert!(!a_line.contains(Coordinates::new(52.52, 14.0).unwrap()));
 }
 
 #[test]
@@ -321,7 +324,8 @@ proptest! {
         latitude: f64, longitude: f64, radius_m: u32, number: f64, count: u32, name: String,
     ) {
         let center = Coordinates { latitude, longitude };
-        for area in [a_box(latitude, longitude, number, number), SearchArea::Circle { center, radius_m }] {
+        let circle = SearchArea::Circle { center, radius_m };
+        for area in [a_box(latitude, longitude, number, number), circle] {
             let filter = SearchFilter {
                 area: Some(area),
                 bedrooms_min: Some(count),
