@@ -25,4 +25,4 @@ pub use ids::{ApplicationId, LeaseId, ListingKey, PropertyId, SubjectId, UserId}
 pub use personal::Personal;
 pub use place::{Address, Coordinates, InvalidCoordinates};
 pub use price::{Currency, FeeFrequency, InvalidPrice, Price};
-pub use refusal::Refusal;
+pub use refusal::{Complaint, Refusal};
