@@ -63,6 +63,11 @@ impl Cursor {
         Self { order: order.name.to_owned(), values }
     }
 
+    /// A place in a list of keys.
+    fn key(order: &str, key: Uuid) -> Self {
+        Self { order: order.to_owned(), values: vec![Value::Uuid(key)] }
+    }
+
     /// Reads a cursor that a client sent in `field` for an order of a table.
     pub(crate) fn parse(
         text: &str,
@@ -70,8 +75,8 @@ impl Cursor {
         table: &Table,
         order: &Ordering,
     ) -> Result<Vec<Value>, Fault> {
-        let advice = "send a cursor as this service gave it";
-        let cursor = Self::decode_cursor(text).map_err(|()| Fault::input(field, advice))?;
+        let invalid = |invalid: InvalidCursor| Fault::input(field, invalid.to_string());
+        let cursor = Self::decode_cursor(text).map_err(invalid)?;
         let columns = order.columns.iter().filter_map(|order| table.column(order.column));
         let kinds = columns.chain(0..table.key_columns).map(|place| table.columns[place].kind);
         let kinds: Vec<ColumnKind> = kinds.collect();
@@ -85,18 +90,23 @@ impl Cursor {
     }
 }
 
-impl CursorType for Cursor {
-    type Error = ();
+/// A text is no cursor of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("send a cursor as this service gave it")]
+pub(crate) struct InvalidCursor;
 
-    fn decode_cursor(text: &str) -> Result<Self, ()> {
-        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| ())?;
+impl CursorType for Cursor {
+    type Error = InvalidCursor;
+
+    fn decode_cursor(text: &str) -> Result<Self, InvalidCursor> {
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let (version, order, values): (u64, String, Vec<String>) =
-            serde_json::from_slice(&json).map_err(|_| ())?;
+            serde_json::from_slice(&json).map_err(|_| InvalidCursor)?;
         if version != CURSOR_VERSION {
-            return Err(());
+            return Err(InvalidCursor);
         }
         let values = values.iter().map(|value| value_from(value)).collect::<Option<_>>();
-        Ok(Self { order, values: values.ok_or(())? })
+        Ok(Self { order, values: values.ok_or(InvalidCursor)? })
     }
 
     fn encode_cursor(&self) -> String {
@@ -250,8 +260,7 @@ impl<R: Projected> Rows<R> {
         node: impl Fn(R) -> N,
     ) -> Connection<Cursor, N, T> {
         let Self { rows, has_previous, has_next } = self;
-        let mut connection =
-            Connection::with_additional_fields(has_previous, has_next, total);
+        let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
         connection.edges = rows.into_iter().map(|(at, row)| Edge::new(at, node(row))).collect();
         connection
     }
@@ -274,6 +283,47 @@ pub(crate) fn with_cursors<R: Projected>(
 ) -> Result<Vec<(Cursor, R)>, Fault> {
     let typed = |row: Row| Ok((Cursor::of(&row, R::TABLE, order), R::from_row(row)?));
     rows.into_iter().map(typed).collect()
+}
+
+/// One page of a list of keys that is at hand.
+pub(crate) struct KeyPage {
+    pub(crate) keys: Vec<Uuid>,
+    has_previous: bool,
+    has_next: bool,
+}
+
+impl KeyPage {
+    /// The keys of a window.
+    pub(crate) fn of(order: &str, all: &[Uuid], window: &Window) -> Result<Self, Fault> {
+        let place = |cursor: &Option<String>, field| match cursor {
+            None => Ok(None),
+            Some(text) => Cursor::decode_cursor(text)
+                .ok()
+                .and_then(|cursor| all.iter().position(|key| Cursor::key(order, *key) == cursor))
+                .map(Some)
+                .ok_or_else(|| Fault::input(field, "this cursor belongs to another list")),
+        };
+        let from = place(&window.after, "after")?.map_or(0, |place| place + 1);
+        let to = place(&window.before, "before")?.unwrap_or(all.len()).max(from);
+        let size = (window.size.get() as usize).min(to - from);
+        let (from, to) = if window.backwards { (to - size, to) } else { (from, from + size) };
+        Ok(Self { keys: all[from..to].to_vec(), has_previous: from > 0, has_next: to < all.len() })
+    }
+
+    /// As a connection; a key without a node is left out: its row is still to come.
+    pub(crate) fn connection<N: OutputType>(
+        self,
+        order: &str,
+        total: usize,
+        mut node: impl FnMut(Uuid) -> Option<N>,
+    ) -> Connection<Cursor, N, Total> {
+        let Self { keys, has_previous, has_next } = self;
+        let total = Total::Known(total as u64);
+        let mut connection = Connection::with_additional_fields(has_previous, has_next, total);
+        let edge = |key: Uuid| Some(Edge::new(Cursor::key(order, key), node(key)?));
+        connection.edges = keys.into_iter().filter_map(edge).collect();
+        connection
+    }
 }
 
 /// How many nodes there are on all pages together; counted only when asked for.
@@ -369,10 +419,12 @@ mod tests {
     #[test]
     fn a_cursor_of_another_version_or_shape_is_refused() {
         let encode = |json: &str| URL_SAFE_NO_PAD.encode(json);
-        for text in ["", "?", &encode("[2,\"A\",[]]"), &encode("[1,\"A\",[\"ruuu\"]]"), &encode("{}")] {
-            assert_eq!(Cursor::decode_cursor(text), Err(()), "{text}");
+        for text in
+            ["", "?", &encode("[2,\"A\",[]]"), &encode("[1,\"A\",[\"ruuu\"]]"), &encode("{}")]
+        {
+            assert_eq!(Cursor::decode_cursor(text), Err(InvalidCursor), "{text}");
         }
         let nan = encode(&format!("[1,\"A\",[\"r{:x}\"]]", f64::NAN.to_bits()));
-        assert_eq!(Cursor::decode_cursor(&nan), Err(()));
+        assert_eq!(Cursor::decode_cursor(&nan), Err(InvalidCursor));
     }
 }

@@ -85,9 +85,9 @@ impl From<Fault> for async_graphql::Error {
         match fault {
             Fault::BadInput(faults) => {
                 extensions.set("field", faults.first().map_or("", |fault| &fault.field));
-                let all = faults.iter().map(|fault| {
-                    async_graphql::value!({"field": fault.field, "message": fault.advice})
-                });
+                let all = faults.iter().map(
+                    |fault| async_graphql::value!({"field": fault.field, "message": fault.advice}),
+                );
                 extensions.set("faults", Value::List(all.collect()));
             }
             Fault::NotFound { field } => extensions.set("field", field),

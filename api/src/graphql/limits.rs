@@ -98,7 +98,8 @@ impl Extension for Doorkeeper {
         let operations = document.operations.iter().map(|(_, o)| &o.node.selection_set.node);
         let aliases: usize = fragments.chain(operations).map(aliases).sum();
         if aliases > self.aliases {
-            let refused = format!("{aliases} aliases in one document; the limit is {}", self.aliases);
+            let refused =
+                format!("{aliases} aliases in one document; the limit is {}", self.aliases);
             return Err(coded(ServerError::new(refused, None), "TOO_MANY_ALIASES"));
         }
         Ok(document)

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::NaiveDate;
 use freehold_ports::{Filter, Order, Query, ReadModels, Row, Table, Value};
+use freehold_projections::ColumnValue as _;
 use freehold_projections::models::account::{
     AccountRow, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
 };
 use freehold_projections::models::engagement::EngagementRow;
 use freehold_projections::models::listing::ListingRow;
 use freehold_projections::models::property::{PropertyChangeRow, PropertyRow};
-use freehold_projections::{ColumnValue, TypedRow};
 use uuid::Uuid;
 
 use super::Fault;
@@ -158,10 +158,9 @@ impl Part {
                 let name = preference.iter().map(|name| Value::Text(name.clone()));
                 name.map(|name| Filter::Equals("preference", name)).collect()
             }
-            Self::Days { from, to } => vec![
-                Filter::AtLeast("day", from.to_value()),
-                Filter::AtMost("day", to.to_value()),
-            ],
+            Self::Days { from, to } => {
+                vec![Filter::AtLeast("day", from.to_value()), Filter::AtMost("day", to.to_value())]
+            }
         }
     }
 
@@ -198,7 +197,7 @@ impl<R: Projected> Loader<Slice> for SliceLoader<R> {
         let mut found = HashMap::with_capacity(slices.len());
         for ((part, size), parents) in alike {
             for (parent, sliced) in self.load_alike(part, size as usize, parents).await? {
-                let slice = Slice { parent, part: part.clone(), size: u32::try_from(size)? };
+                let slice = Slice { parent, part: part.clone(), size };
                 found.insert(slice, sliced);
             }
         }
@@ -245,11 +244,15 @@ impl<R: Projected> SliceLoader<R> {
                 let Some(parent) = parent_of(&row) else { continue };
                 read.entry(parent).or_default().push(row);
             }
-            let closed = |parent: &Uuid| {
-                let passed = !page.has_more || last.is_none_or(|last| is_past(*parent, last, descending));
-                passed || read.get(parent).is_some_and(|rows| rows.len() > size)
+            let is_open = |parent: &Uuid| {
+                let passed = last.is_none_or(|last| match descending {
+                    false => *parent < last,
+                    true => *parent > last,
+                });
+                let full = read.get(parent).is_some_and(|rows| rows.len() > size);
+                page.has_more && !passed && !full
             };
-            open.retain(|parent| !closed(parent));
+            open.retain(is_open);
             for parent in &open {
                 read.remove(parent);
             }
@@ -261,5 +264,12 @@ impl<R: Projected> SliceLoader<R> {
             Ok((parent, Sliced { rows: with_cursors(rows, &order)?, has_more }))
         };
         found.into_iter().map(sliced).collect()
+    }
+}
+
+fn parent_of(row: &Row) -> Option<Uuid> {
+    match row.0.first() {
+        Some(Value::Uuid(parent)) => Some(*parent),
+        _ => None,
     }
 }

@@ -329,4 +329,38 @@ enums! {
         /// Nothing any more, apart from the person's rights to their data.
         Closed,
     }
+
+    /// How an identity was checked.
+    IdentityMethod = domain::user::IdentityMethod {
+        /// A passport or identity card, checked remotely.
+        Document,
+        /// A bank's login.
+        Bank,
+        /// An electronic identity issued by a state.
+        ElectronicId,
+        /// Someone looked at the person and the document.
+        InPerson,
+    }
+
+    /// Why an identity could not be verified.
+    IdentityFailure = domain::user::IdentityFailure {
+        /// The document could not be read.
+        DocumentUnreadable,
+        /// The document is out of date.
+        DocumentExpired,
+        /// The name is not the account's.
+        NameMismatch,
+        /// The face is not the document's.
+        FaceMismatch,
+        /// The document or the attempt looks forged.
+        SuspectedFraud,
+    }
+
+    /// Which prices a statistic is about.
+    PriceBasis = freehold_projections::models::market::PriceBasis {
+        /// What listings ask for, counted in the month they came on the market.
+        Asking,
+        /// What was agreed, counted in the month it was.
+        Closed,
+    }
 }

@@ -54,7 +54,7 @@ impl Event {
 #[Object]
 impl Event {
     /// Its global id.
-    async fn id(&self) -> ID {
+    pub(crate) async fn id(&self) -> ID {
         let key = format!("{}:{}", self.log.port(), self.recorded.position);
         GlobalId::new(NodeKind::Event, key).to_id()
     }

@@ -143,8 +143,10 @@ pub(crate) async fn event_at(
 ) -> Result<Option<Event>, Fault> {
     let Some(before) = position.0.checked_sub(1).map(GlobalPosition) else { return Ok(None) };
     let page = store.read_all(&log.port(), &EventFilter::all(), before, NonZeroU32::MIN).await?;
-    let found = page.events.into_iter().next().filter(|event| {
-        event.position == position && *event.provenance.tenant == *tenant
-    });
+    let found = page
+        .events
+        .into_iter()
+        .next()
+        .filter(|event| event.position == position && *event.provenance.tenant == *tenant);
     Ok(found.map(|event| Event::new(log, event)))
 }

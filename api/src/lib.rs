@@ -1,0 +1,4 @@
+//! Freehold.
+
+pub mod graphql;
+pub mod platform;
