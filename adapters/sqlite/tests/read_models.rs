@@ -13,7 +13,7 @@ mod in_a_file {
 
     fn fresh() -> Fresh<dyn ReadModels> {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteReadModels::open(&folder.path().join("read_models.sqlite")).unwrap();
+        let store = SqliteReadModels::open(folder.path()).unwrap();
         Fresh::keeping(Arc::new(store), folder)
     }
 

@@ -26,7 +26,7 @@ pub trait ReadModels: Send + Sync {
         &self,
         projection: &str,
         version: u32,
-        tables: &'static [Table],
+        tables: &'static [&'static Table],
     ) -> Result<GenerationId, ReadModelError>;
 
     /// Makes what queries of a generation need (indexes, search), so that activating it is quick.

@@ -118,7 +118,7 @@ pub struct ProfileUpdated {
 }
 
 /// How the marketplace speaks to the user changed; holds the changed fields only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreferencesChanged {
     /// The language, as a BCP 47 tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]

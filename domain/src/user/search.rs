@@ -227,7 +227,7 @@ pub fn words_match(query: &str, title: &str, description: &str) -> bool {
     words(query).all(|wanted| offered.contains(&wanted))
 }
 
-fn words(text: &str) -> impl Iterator<Item = String> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)

@@ -96,18 +96,18 @@ const VISIT: Table = Table {
     spatial: None,
 };
 
-static HOMES: [Table; 2] = [HOME, VISIT];
-static VISITS: [Table; 1] = [Table { name: "other_visit", ..VISIT }];
+static HOMES: [&Table; 2] = [&HOME, &VISIT];
+static VISITS: [&Table; 1] = [&Table { name: "other_visit", ..VISIT }];
 
 /// The name of the projection that most behaviours use.
 const PROJECTION: &str = "homes";
 
 fn homes() -> &'static Table {
-    &HOMES[0]
+    HOMES[0]
 }
 
 fn visits() -> &'static Table {
-    &HOMES[1]
+    HOMES[1]
 }
 
 fn id(number: u128) -> Uuid {
@@ -348,7 +348,7 @@ pub async fn projections_do_not_touch_each_other(store: Arc<dyn ReadModels>) {
     assert_eq!(state_of(store, &ours).await, GenerationState::Active);
     assert_eq!(state_of(store, &theirs).await, GenerationState::Active);
     assert_eq!(store.generations(PROJECTION).await.unwrap().len(), 1);
-    let shown = store.query("others", everything(&VISITS[0])).await.unwrap();
+    let shown = store.query("others", everything(VISITS[0])).await.unwrap();
     assert_eq!((shown.rows, shown.checkpoint), (Vec::new(), START));
 }
 

@@ -1,32 +1,42 @@
 //! Which generations there are: rows beside the rows, in the same file and transactions.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use freehold_ports::{
     Generation, GenerationId, GenerationState, GlobalPosition, ReadModelError, Table,
 };
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::schema::{self, PhysicalTable, Step};
 use super::unavailable;
+use crate::file::{self, Migration, OpenError};
 
-/// Every migration, in order; the database remembers how many it has seen.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../../../migrations/sqlite/read_models/0001_catalogue_generations.sql")];
+const MIGRATIONS: &[Migration] = &[Migration {
+    number: 4,
+    each_log: false,
+    sql: include_str!("../../../../migrations/sqlite/0004_generations_of_read_models.sql"),
+}];
 
 /// How many rows one piece of a long step takes: about 0.2 s, for that long other commits wait.
 const ROWS_PER_PIECE: i64 = 20_000;
 
-/// Brings the catalogue's own tables up to date.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let seen: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    for (number, migration) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > seen) {
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", number)?;
+/// Brings the catalogue's own tables up to this program's schema.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let unavailable = |error: rusqlite::Error| OpenError::unavailable(path, error);
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(unavailable)?;
+    let found = file::schema_of(&transaction).map_err(unavailable)?;
+    let known = file::newest(MIGRATIONS);
+    if found > known {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, known });
     }
-    transaction.commit()
+    for migration in MIGRATIONS.iter().filter(|migration| migration.number > found) {
+        transaction.execute_batch(migration.sql).map_err(unavailable)?;
+        transaction.pragma_update(None, "user_version", migration.number).map_err(unavailable)?;
+    }
+    transaction.commit().map_err(unavailable)
 }
 
 pub(super) fn generations(
@@ -93,7 +103,7 @@ pub(super) fn create(
     transaction: &Transaction<'_>,
     projection: &str,
     version: u32,
-    tables: &'static [Table],
+    tables: &[&'static Table],
 ) -> rusqlite::Result<GenerationId> {
     let number: u32 = transaction.query_row(
         "INSERT INTO projection (name, last_generation) VALUES (?1, 1)

@@ -23,6 +23,7 @@ use freehold_ports::{
     Row, RowChange, Table, TableChanges,
 };
 
+use crate::file::OpenError;
 use connection::{Readers, Shared};
 use query::Planner;
 use schema::PhysicalTable;
@@ -40,14 +41,17 @@ pub struct SqliteReadModels {
 }
 
 impl SqliteReadModels {
-    /// Opens the file, making it and its catalogue if they are not there.
-    pub fn open(path: &Path) -> Result<Self, ReadModelError> {
-        let mut writer = connection::open_writer(path).map_err(unavailable)?;
-        catalogue::migrate(&mut writer).map_err(unavailable)?;
+    /// Opens the read models in a folder, making what is not there.
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join("read_models.sqlite");
+        let unavailable = |error: rusqlite::Error| OpenError::unavailable(&path, error);
+        std::fs::create_dir_all(folder).map_err(|error| OpenError::unavailable(folder, error))?;
+        let mut writer = connection::open_writer(&path).map_err(unavailable)?;
+        catalogue::migrate(&mut writer, &path)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).max(MIN_READERS);
-        let readers = (0..count).map(|_| connection::open_reader(path).map(shared));
+        let readers = (0..count).map(|_| connection::open_reader(&path).map(shared));
         let readers = readers.collect::<Result<_, _>>().map_err(unavailable)?;
-        Self::start(shared(writer), readers)
+        Self::start(&path, shared(writer), readers)
     }
 
     /// Read models that live as long as this value.
@@ -55,16 +59,17 @@ impl SqliteReadModels {
     /// One connection serves everything, so here a query waits for a commit that is being written.
     /// SQLite's shared memory databases would lock queries out of it just the same, but answer
     /// "busy" instead of waiting in line.
-    pub fn in_memory() -> Result<Self, ReadModelError> {
-        let mut connection = connection::open_in_memory().map_err(unavailable)?;
-        catalogue::migrate(&mut connection).map_err(unavailable)?;
+    pub fn in_memory() -> Result<Self, OpenError> {
+        let path = Path::new(":memory:");
+        let opened = connection::open_in_memory();
+        let mut connection = opened.map_err(|error| OpenError::unavailable(path, error))?;
+        catalogue::migrate(&mut connection, path)?;
         let connection = shared(connection);
-        Self::start(connection.clone(), vec![connection])
+        Self::start(path, connection.clone(), vec![connection])
     }
 
-    fn start(writer: Shared, readers: Vec<Shared>) -> Result<Self, ReadModelError> {
-        let writer = Writer::start(writer)
-            .map_err(|error| ReadModelError::Unavailable { source: error.into() })?;
+    fn start(path: &Path, writer: Shared, readers: Vec<Shared>) -> Result<Self, OpenError> {
+        let writer = Writer::start(writer).map_err(|error| OpenError::unavailable(path, error))?;
         Ok(Self { writer, readers: Arc::new(Readers::new(readers)), planner: Arc::default() })
     }
 }
@@ -88,9 +93,9 @@ impl ReadModels for SqliteReadModels {
         &self,
         projection: &str,
         version: u32,
-        tables: &'static [Table],
+        tables: &'static [&'static Table],
     ) -> Result<GenerationId, ReadModelError> {
-        tables.iter().try_for_each(schema::check_declaration)?;
+        tables.iter().copied().try_for_each(schema::check_declaration)?;
         let projection = projection.to_owned();
         let create = move |transaction: &rusqlite::Transaction<'_>| {
             catalogue::create(transaction, &projection, version, tables).map_err(unavailable)
@@ -282,8 +287,8 @@ mod tests {
         text_search: &[],
         spatial: None,
     };
-    static BEFORE: [Table; 1] = [OLD];
-    static AFTER: [Table; 1] = [Table {
+    static BEFORE: [&Table; 1] = [&OLD];
+    static AFTER: Table = Table {
         columns: &[
             column("home", ColumnKind::Integer),
             column("rooms", ColumnKind::Integer),
@@ -293,7 +298,7 @@ mod tests {
         indexes: &[&["rooms"], &["title"]],
         text_search: &["title"],
         ..OLD
-    }];
+    };
 
     fn row(home: i64, title: &str) -> Row {
         Row(vec![Value::Integer(home), Value::Integer(5), Value::Text(Arc::from(title))])
@@ -305,11 +310,11 @@ mod tests {
         let store = SqliteReadModels::in_memory().unwrap();
         let old = store.create_generation("homes", 1, &BEFORE).await.unwrap();
         let rows = [row(1, "red brick"), row(2, "blue")].map(RowChange::Put).to_vec();
-        let changes = vec![TableChanges { table: &BEFORE[0], changes: rows }];
+        let changes = vec![TableChanges { table: &OLD, changes: rows }];
         store.commit(old.clone(), GlobalPosition(0), GlobalPosition(1), changes).await.unwrap();
         store.activate(old).await.unwrap();
         let query = |filters| Query {
-            table: &AFTER[0],
+            table: &AFTER,
             filters,
             order: vec![Order { column: "rooms", descending: true }],
             after: None,
@@ -331,13 +336,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn two_processes_may_open_one_file() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("read_models.sqlite");
-        let one = SqliteReadModels::open(&path).unwrap();
-        let other = SqliteReadModels::open(&path).unwrap();
+        let one = SqliteReadModels::open(folder.path()).unwrap();
+        let other = SqliteReadModels::open(folder.path()).unwrap();
         let generation = one.create_generation("homes", 1, &BEFORE).await.unwrap();
         let change = |home| {
             let changes = vec![RowChange::Put(row(home, ""))];
-            vec![TableChanges { table: &BEFORE[0], changes }]
+            vec![TableChanges { table: &OLD, changes }]
         };
         for at in 0..20 {
             let (from, to) = (GlobalPosition(at), GlobalPosition(at + 1));
@@ -348,6 +352,6 @@ mod tests {
             assert!(matches!(late, Err(ReadModelError::CheckpointMoved { .. })));
         }
         other.activate(generation).await.unwrap();
-        assert_eq!(one.count("homes", &BEFORE[0], Vec::new()).await.unwrap(), 20);
+        assert_eq!(one.count("homes", &OLD, Vec::new()).await.unwrap(), 20);
     }
 }
