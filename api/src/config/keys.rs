@@ -119,7 +119,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Count,
         default: Some("5000"),
         also: &[],
-        effect: "operations that ask for more fields, lists multiplied, are refused",
+        effect: "operations that select more, fragments and lists multiplied, are refused",
     },
     Key {
         name: "graphql.max_aliases",
@@ -268,13 +268,6 @@ pub const KEYS: &[Key] = &[
         default: Some("1000"),
         also: &[],
         effect: "favourite, possible and discarded listings per user",
-    },
-    Key {
-        name: "policy.erasure_deadline_days",
-        kind: Kind::Count,
-        default: Some("30"),
-        also: &[],
-        effect: "days from a request to be forgotten to its deadline",
     },
     Key {
         name: "data_quality.threshold",

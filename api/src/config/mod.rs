@@ -175,7 +175,6 @@ pub struct Policy {
     four_eyes: bool,
     max_saved_searches: u32,
     max_listing_preferences: u32,
-    erasure_deadline_days: u32,
 }
 
 /// `data_quality.*`
@@ -259,12 +258,8 @@ impl Projections {
 
 impl From<Policy> for freehold_domain::Policy {
     fn from(policy: Policy) -> Self {
-        Self {
-            four_eyes: policy.four_eyes,
-            max_saved_searches: policy.max_saved_searches,
-            max_listing_preferences: policy.max_listing_preferences,
-            erasure_deadline_days: policy.erasure_deadline_days,
-        }
+        let Policy { four_eyes, max_saved_searches, max_listing_preferences } = policy;
+        Self { four_eyes, max_saved_searches, max_listing_preferences }
     }
 }
 

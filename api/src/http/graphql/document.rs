@@ -1,7 +1,7 @@
 //! What a document may cost, checked before anything executes or validates it.
 //!
-//! Fragments are counted as often as they are spread: a few lines of fragments that spread each
-//! other twice would otherwise stand for billions of fields.
+//! Fragments are counted as often as they are spread, and the library walks them as often: a few
+//! lines of fragments that spread each other twice would stand for billions of them.
 
 use std::collections::HashMap;
 
@@ -169,7 +169,7 @@ fn string_length(bytes: &[u8]) -> usize {
 /// What a selection set amounts to with every fragment in its place.
 #[derive(Clone, Copy, Default)]
 struct Cost {
-    fields: usize,
+    selections: usize,
     aliases: usize,
     directives: usize,
     depth: usize,
@@ -177,7 +177,7 @@ struct Cost {
 
 impl Cost {
     fn add(&mut self, other: Cost) {
-        self.fields = self.fields.saturating_add(other.fields);
+        self.selections = self.selections.saturating_add(other.selections);
         self.aliases = self.aliases.saturating_add(other.aliases);
         self.directives = self.directives.saturating_add(other.directives);
         self.depth = self.depth.max(other.depth);
@@ -201,7 +201,7 @@ fn check_cost(document: &ExecutableDocument, limits: &Graphql) -> Result<(), Ser
         let max_depth = if is_introspection { MAX_NESTING } else { limits.max_depth };
         for (what, found, most) in [
             ("levels", cost.depth, max_depth),
-            ("fields", cost.fields, limits.max_complexity),
+            ("selections", cost.selections, limits.max_complexity),
             ("aliases", cost.aliases, limits.max_aliases),
             ("directives", cost.directives, limits.max_directives),
         ] {
@@ -228,7 +228,7 @@ impl<'a> Costs<'a> {
                 Selection::Field(field) => {
                     let mut cost = self.of(&field.node.selection_set.node)?;
                     cost.add(Cost {
-                        fields: 1,
+                        selections: 1,
                         aliases: usize::from(field.node.alias.is_some()),
                         directives: field.node.directives.len(),
                         depth: cost.depth + 1,
@@ -238,6 +238,7 @@ impl<'a> Costs<'a> {
                 Selection::InlineFragment(fragment) => {
                     let mut cost = self.of(&fragment.node.selection_set.node)?;
                     cost.add(Cost {
+                        selections: 1,
                         directives: fragment.node.directives.len(),
                         ..Cost::default()
                     });
@@ -245,7 +246,11 @@ impl<'a> Costs<'a> {
                 }
                 Selection::FragmentSpread(spread) => {
                     let mut cost = self.of_fragment(&spread.node.fragment_name)?;
-                    cost.add(Cost { directives: spread.node.directives.len(), ..Cost::default() });
+                    cost.add(Cost {
+                        selections: 1,
+                        directives: spread.node.directives.len(),
+                        ..Cost::default()
+                    });
                     cost
                 }
             };
@@ -333,13 +338,14 @@ mod tests {
 
     #[test]
     fn fragments_that_spread_each_other_count_in_full() {
-        let mut text = String::from("{ ...f0 }");
+        let mut text = "{ ...f0 }".to_owned();
         for number in 0..60 {
             let next = number + 1;
             text += &format!(" fragment f{number} on Query {{ ...f{next} ...f{next} }}");
         }
-        text += " fragment f60 on Query { a }";
-        assert!(refusal(&text).contains("more than 5000 fields"));
+        for last in ["fragment f60 on Query { a }", ""] {
+            assert!(refusal(&format!("{text} {last}")).contains("more than 5000 selections"));
+        }
     }
 
     #[test]
