@@ -58,6 +58,19 @@ await check('GraphiQL: the documentation of the schema', async () => {
   await page.locator('.graphiql-doc-explorer').getByText('Root Types').waitFor();
 });
 
+await check('GraphiQL: completion and settings', async () => {
+  await editor.click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type('{ ');
+  await page.keyboard.press('Control+Space');
+  await page.locator('.CodeMirror-hints').waitFor();
+  await page.screenshot({ path: join(pictures, 'completion.png') });
+  await page.keyboard.press('Escape');
+  await page.getByLabel('Open settings dialog').click();
+  await page.getByText('Persist headers').waitFor();
+  await page.keyboard.press('Escape');
+});
+
 await check('GraphiQL: a live subscription', async () => {
   await run(documents.subscription);
   const seen = new Set();

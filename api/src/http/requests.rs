@@ -104,11 +104,12 @@ pub(super) async fn around(
             "status" => status.as_str().to_owned(),
         )
         .increment(1);
-        tracing::info!(
-            status = status.as_u16(),
-            took_ms = took.as_secs_f64() * 1_000.0,
-            "answered"
-        );
+        let took_ms = took.as_secs_f64() * 1_000.0;
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), took_ms, "answered");
+        } else {
+            tracing::debug!(status = status.as_u16(), took_ms, "answered");
+        }
         response
     }
     .instrument(span)
