@@ -49,6 +49,13 @@ impl RequestIds {
     }
 }
 
+impl RequestIds {
+    /// The ids of one operation of a connection that carries many pieces of work.
+    pub(super) fn of_operation(&self) -> Self {
+        Self { request: self.request.clone(), correlation: Uuid::now_v7() }
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for RequestIds {
     type Rejection = std::convert::Infallible;
 
