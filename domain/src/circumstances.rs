@@ -21,6 +21,7 @@ pub struct Circumstances {
 
 /// Rules that differ between tenants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Policy {
     /// Whether the approver of a listing must be someone other than its submitter.
     pub four_eyes: bool,
@@ -28,10 +29,17 @@ pub struct Policy {
     pub max_saved_searches: u32,
     /// How many listing preferences one user may keep.
     pub max_listing_preferences: u32,
+    /// How many days an erasure may take after it was asked for.
+    pub erasure_deadline_days: u32,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { four_eyes: true, max_saved_searches: 100, max_listing_preferences: 1_000 }
+        Self {
+            four_eyes: true,
+            max_saved_searches: 100,
+            max_listing_preferences: 1_000,
+            erasure_deadline_days: 30,
+        }
     }
 }

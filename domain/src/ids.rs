@@ -40,6 +40,10 @@ identifier! {
     ApplicationId,
     /// A lease that closed a listing period.
     LeaseId,
+    /// A search that a user keeps, chosen by whoever saves it.
+    SavedSearchId,
+    /// A legal hold on a user's data, chosen by whoever places it.
+    LegalHoldId,
     /// The person whose data key seals a personal value; a user's subject is the user's own id.
     SubjectId,
 }

@@ -10,17 +10,23 @@ mod circumstances;
 mod claim;
 mod event;
 mod ids;
+pub mod interaction;
 mod personal;
 mod place;
 mod price;
 mod refusal;
+pub mod user;
+
+pub mod property;
 
 pub use area::{Area, AreaUnit, InvalidArea};
 pub use circumstances::{Actor, Circumstances, Policy};
 pub use claim::{Claim, ClaimKey, Uniqueness};
 pub use event::{PayloadError, StoredEvent};
-pub use ids::{ApplicationId, LeaseId, ListingKey, PropertyId, SubjectId, UserId};
+pub use ids::{
+    ApplicationId, LeaseId, LegalHoldId, ListingKey, PropertyId, SavedSearchId, SubjectId, UserId,
+};
 pub use personal::Personal;
 pub use place::{Address, Coordinates, InvalidCoordinates};
 pub use price::{Currency, FeeFrequency, InvalidPrice, Price};
-pub use refusal::Refusal;
+pub use refusal::{Complaint, Refusal};

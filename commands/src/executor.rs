@@ -1,0 +1,619 @@
+//! The one way from a command to stored events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use freehold_domain::{Actor, Circumstances, Policy, Refusal, StoredEvent, Uniqueness};
+use freehold_ports::{
+    AppendError, AppendRequest, Appended, Boundary, Clock, CodecError, CommandId, EventCodec,
+    EventId, EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, InvalidRequest,
+    LogName, NewEvent, Provenance, ReadError, Snapshot, SnapshotStore, StreamId, StreamVersion,
+};
+use serde::Serialize;
+use tracing::{Instrument, debug_span, warn};
+use uuid::Uuid;
+
+use crate::claims;
+
+const PAGE: std::num::NonZeroU32 = std::num::NonZeroU32::new(500).expect("500 is not zero");
+
+/// An aggregate that the executor can serve.
+pub trait EventSourced:
+    Aggregate<
+        Services = Circumstances,
+        Event: StoredEvent,
+        Command: Serialize + Clone + Send + Sync,
+        Error: Refusal + Send,
+    >
+{
+    /// Counts up whenever a snapshot of an older release would fold to another state.
+    const SNAPSHOT_SHAPE: u32;
+}
+
+/// Executes commands on aggregates.
+#[derive(Clone)]
+pub struct CommandExecutor {
+    store: Arc<dyn EventStore>,
+    snapshots: Arc<dyn SnapshotStore>,
+    codec: EventCodec,
+    clock: Arc<dyn Clock>,
+    options: ExecutorOptions,
+}
+
+/// What an operator may set.
+#[derive(Clone, Debug)]
+pub struct ExecutorOptions {
+    /// The tenant's rules.
+    pub policy: Policy,
+    /// How often a command is decided again after another writer came first.
+    pub max_decisions: u32,
+    /// A snapshot is saved whenever a stream's version passes a multiple of this.
+    pub snapshot_every: u64,
+}
+
+impl Default for ExecutorOptions {
+    fn default() -> Self {
+        Self { policy: Policy::default(), max_decisions: 10, snapshot_every: 100 }
+    }
+}
+
+/// Who asks, why, and under which conditions.
+#[derive(Clone, Debug)]
+pub struct CommandContext {
+    /// The caller's idempotency key; without one a repetition is another command.
+    pub command_id: Option<CommandId>,
+    /// What the caller believes the stream's version is; without it conflicts are decided again.
+    pub expected: Option<ExpectedVersion>,
+    /// Who owns the data.
+    pub tenant: Arc<str>,
+    /// Who asks.
+    pub actor: Arc<str>,
+    /// What larger piece of work this belongs to.
+    pub correlation_id: Option<Uuid>,
+    /// The event or command that led to this.
+    pub causation_id: Option<Uuid>,
+    /// When it happened, by the sender's clock; without it, now.
+    pub occurred_at: Option<DateTime<Utc>>,
+    /// Decide and answer, but store nothing.
+    pub dry_run: bool,
+}
+
+impl CommandContext {
+    /// A context with nothing but an owner and an asker.
+    pub fn new(tenant: impl Into<Arc<str>>, actor: impl Into<Arc<str>>) -> Self {
+        Self {
+            command_id: None,
+            expected: None,
+            tenant: tenant.into(),
+            actor: actor.into(),
+            correlation_id: None,
+            causation_id: None,
+            occurred_at: None,
+            dry_run: false,
+        }
+    }
+
+    /// An id for something the command creates: of the command id when the caller named one, so
+    /// that a repetition names the same thing; else new and time-ordered.
+    pub fn new_id(&self, kind: &str) -> Uuid {
+        match self.command_id {
+            Some(command) => Uuid::new_v5(&command.0, format!("{}/{kind}", self.tenant).as_bytes()),
+            None => Uuid::now_v7(),
+        }
+    }
+}
+
+/// A state and how many events were folded into it.
+#[derive(Clone, Debug)]
+pub struct Loaded<A> {
+    /// The state.
+    pub aggregate: A,
+    /// The stream's version.
+    pub version: StreamVersion,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug)]
+pub struct Executed<A: Aggregate> {
+    /// The state after it; for a repeated command, the state now.
+    pub aggregate: A,
+    /// The stream's version after it.
+    pub version: StreamVersion,
+    /// The position of its last event, or the log's head when it had none; what a dry run would
+    /// have is not known.
+    pub position: Option<GlobalPosition>,
+    /// Its events, oldest first.
+    pub events: Vec<ExecutedEvent<A::Event>>,
+    /// Whether something was stored, and when.
+    pub outcome: Outcome,
+}
+
+/// One event of a command.
+#[derive(Clone, Debug)]
+pub struct ExecutedEvent<E> {
+    /// What happened.
+    pub event: E,
+    /// Its place in the stream.
+    pub version: StreamVersion,
+    /// Its place in the log; unknown in a dry run.
+    pub position: Option<GlobalPosition>,
+}
+
+/// Whether a command stored something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its events are stored.
+    Stored,
+    /// There was nothing to change.
+    Unchanged,
+    /// It was stored before under the same command id.
+    Repeated,
+    /// It would be accepted.
+    DryRun,
+}
+
+/// Why a command had no effect; each variant asks the caller for a different next step.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError<R: Refusal> {
+    /// The business says no.
+    #[error(transparent)]
+    Refused(R),
+    /// The command takes a key that another stream of the tenant holds.
+    #[error("this {namespace} is already taken by {by}")]
+    Taken {
+        /// What kind of key: `source`, `email`.
+        namespace: &'static str,
+        /// Who holds it.
+        by: StreamId,
+    },
+    /// The caller's expected version is not the stream's.
+    #[error("stream {stream} is at version {actual}, not {expected:?}; reload it and decide again")]
+    VersionConflict {
+        /// The stream.
+        stream: StreamId,
+        /// What the caller believed.
+        expected: ExpectedVersion,
+        /// What is true.
+        actual: StreamVersion,
+    },
+    /// Other writers came first again and again.
+    #[error("stream {stream} changed {attempts} times while this was decided; send it again")]
+    Contended {
+        /// The stream.
+        stream: StreamId,
+        /// How often it was decided.
+        attempts: u32,
+    },
+    /// The command id was used for something else.
+    #[error("command id {command_id} was used for another command; send a new id")]
+    CommandIdReused {
+        /// The id.
+        command_id: CommandId,
+    },
+    /// The log's queue is full.
+    #[error("too much is being written; send again after {} ms", retry_after.as_millis())]
+    Overloaded {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The command makes events that no store accepts.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// Nobody knows whether it is stored: ask again with the same command id.
+    #[error("no reply from the log; send the same command id ({command_id}) again")]
+    OutcomeUnknown {
+        /// The id to send again.
+        command_id: CommandId,
+    },
+    /// An event or a key of a person cannot be read or written.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The log cannot be reached.
+    #[error(transparent)]
+    Unavailable(ReadError),
+}
+
+impl<R: Refusal> From<ReadError> for CommandError<R> {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl<R: Refusal> From<InvalidName> for CommandError<R> {
+    fn from(error: InvalidName) -> Self {
+        Self::Invalid(InvalidRequest::Name(error))
+    }
+}
+
+impl CommandExecutor {
+    /// An executor on a store; `snapshots` may be emptied at any time.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        snapshots: Arc<dyn SnapshotStore>,
+        codec: EventCodec,
+        clock: Arc<dyn Clock>,
+        options: ExecutorOptions,
+    ) -> Self {
+        Self { store, snapshots, codec, clock, options }
+    }
+
+    /// The store it appends to.
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.store
+    }
+
+    /// The codec it encodes with.
+    pub fn codec(&self) -> &EventCodec {
+        &self.codec
+    }
+
+    /// The clock it decides by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Folds a stream, from its newest snapshot if there is one.
+    pub async fn load<A: EventSourced>(
+        &self,
+        id: Uuid,
+    ) -> Result<Loaded<A>, CommandError<A::Error>> {
+        let stream = StreamId::new(A::TYPE, id)?;
+        let mut loaded: Loaded<A> = self.load_snapshot(&stream).await;
+        loop {
+            let page =
+                self.store.read_stream(&LogName::DOMAIN, &stream, loaded.version, PAGE).await?;
+            let keys = self.codec.keys_for(&page).await?;
+            for recorded in &page {
+                loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
+                loaded.version = recorded.version;
+            }
+            if page.len() < PAGE.get() as usize {
+                return Ok(loaded);
+            }
+        }
+    }
+
+    /// Executes one command; see [`execute_all`](Self::execute_all).
+    pub async fn execute<A: EventSourced>(
+        &self,
+        id: Uuid,
+        command: A::Command,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, CommandError<A::Error>> {
+        self.execute_all(id, vec![command], context).await
+    }
+
+    /// Executes commands on one aggregate as one: all their events are stored together or none.
+    ///
+    /// Each command is decided on the state that the ones before it led to; the first refusal
+    /// refuses them all.
+    pub async fn execute_all<A: EventSourced>(
+        &self,
+        id: Uuid,
+        commands: Vec<A::Command>,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, CommandError<A::Error>> {
+        let stream = StreamId::new(A::TYPE, id)?;
+        let span =
+            debug_span!("command", stream = %stream, correlation_id = ?context.correlation_id);
+        let result = self.execute_on(stream, id, commands, context).instrument(span).await;
+        metrics::counter!("freehold_commands_total", "aggregate" => A::TYPE, "outcome" => label(&result))
+            .increment(1);
+        result
+    }
+
+    async fn execute_on<A: EventSourced>(
+        &self,
+        stream: StreamId,
+        id: Uuid,
+        commands: Vec<A::Command>,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, CommandError<A::Error>> {
+        let command_id = context.command_id.unwrap_or_default();
+        let fingerprint = self.fingerprint::<A>(&stream, &commands, context)?;
+        if context.command_id.is_some()
+            && !context.dry_run
+            && let Some(first) = self.first_answer(&stream, id, command_id, fingerprint).await?
+        {
+            return Ok(first);
+        }
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let loaded = self.load::<A>(id).await?;
+            if let Some(expected) = context.expected
+                && !expected.admits(loaded.version)
+            {
+                let actual = loaded.version;
+                return Err(CommandError::VersionConflict { stream, expected, actual });
+            }
+            let before = loaded.version;
+            let (aggregate, events) = self.decide(loaded.aggregate, &commands, context).await?;
+            let decided = Decided { aggregate, events, before };
+            let unchanged = decided.events.is_empty();
+            let boundaries = self.boundaries::<A>(&stream, &decided.events, context).await?;
+            if context.dry_run {
+                return Ok(decided.into_executed(None, Outcome::DryRun));
+            }
+            if unchanged && context.command_id.is_none() {
+                let head = self.store.head(&LogName::DOMAIN).await?;
+                return Ok(decided.into_executed(Some(head), Outcome::Unchanged));
+            }
+            let events = self.encode::<A>(&decided.events, context).await?;
+            let request = AppendRequest {
+                log: LogName::DOMAIN,
+                stream: stream.clone(),
+                expected: ExpectedVersion::Exactly(before),
+                command_id,
+                fingerprint,
+                boundaries,
+                provenance: Provenance {
+                    tenant: context.tenant.clone(),
+                    actor: context.actor.clone(),
+                    correlation_id: context.correlation_id,
+                    causation_id: context.causation_id,
+                },
+                events,
+            };
+            match self.store.append(request).await {
+                // Another call with this id was decided meanwhile: its events, not ours, are stored.
+                Ok(Appended { repeated: true, .. }) => {
+                    if let Some(first) =
+                        self.first_answer(&stream, id, command_id, fingerprint).await?
+                    {
+                        return Ok(first);
+                    }
+                }
+                Ok(appended) => {
+                    self.save_snapshot(&stream, &decided, appended.version).await;
+                    let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Stored };
+                    return Ok(decided.into_executed(Some(appended.position), outcome));
+                }
+                Err(AppendError::VersionConflict { actual, .. }) => match context.expected {
+                    Some(expected) if !expected.admits(actual) => {
+                        return Err(CommandError::VersionConflict { stream, expected, actual });
+                    }
+                    _ => metrics::counter!("freehold_command_conflicts_total").increment(1),
+                },
+                // Who holds the key now is found out when it is decided again.
+                Err(AppendError::BoundaryConflict { .. }) => {}
+                Err(AppendError::CommandIdReused { command_id }) => {
+                    return Err(CommandError::CommandIdReused { command_id });
+                }
+                Err(AppendError::Invalid(invalid)) => return Err(CommandError::Invalid(invalid)),
+                Err(AppendError::Overloaded { retry_after }) => {
+                    return Err(CommandError::Overloaded { retry_after });
+                }
+                Err(AppendError::OutcomeUnknown { source, .. }) => {
+                    warn!(%command_id, error = %source, "append left without an answer, asking again");
+                    tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts))).await;
+                    if let Some(first) =
+                        self.first_answer(&stream, id, command_id, fingerprint).await?
+                    {
+                        return Ok(first);
+                    }
+                    if attempts >= self.options.max_decisions {
+                        return Err(CommandError::OutcomeUnknown { command_id });
+                    }
+                }
+                Err(AppendError::Unavailable { source }) => {
+                    return Err(CommandError::Unavailable(ReadError::Unavailable { source }));
+                }
+            }
+            if attempts >= self.options.max_decisions {
+                return Err(CommandError::Contended { stream, attempts });
+            }
+        }
+    }
+
+    async fn decide<A: EventSourced>(
+        &self,
+        mut aggregate: A,
+        commands: &[A::Command],
+        context: &CommandContext,
+    ) -> Result<(A, Vec<A::Event>), CommandError<A::Error>> {
+        let circumstances = Circumstances {
+            now: self.clock.now(),
+            actor: Actor(context.actor.to_string()),
+            policy: self.options.policy.clone(),
+        };
+        let sink = EventSink::default();
+        for command in commands {
+            aggregate
+                .handle(command.clone(), &circumstances, &sink)
+                .await
+                .map_err(CommandError::Refused)?;
+        }
+        Ok((aggregate, sink.collect().await))
+    }
+
+    async fn encode<A: EventSourced>(
+        &self,
+        events: &[A::Event],
+        context: &CommandContext,
+    ) -> Result<Vec<NewEvent>, CommandError<A::Error>> {
+        let occurred_at = context.occurred_at.unwrap_or_else(|| self.clock.now());
+        let mut encoded = Vec::with_capacity(events.len());
+        for event in events {
+            let event_id = EventId::new();
+            let payload = self.codec.encode(event, event_id).await?;
+            let claims = event.claims();
+            encoded.push(NewEvent {
+                event_id,
+                event_type: Arc::from(event.event_type()),
+                schema_version: event.schema_version(),
+                occurred_at,
+                subjects: payload.subjects,
+                tags: claims
+                    .iter()
+                    .filter_map(|claim| claims::tag_of(claim, &self.codec))
+                    .collect(),
+                codec: payload.codec,
+                payload: payload.payload,
+            });
+        }
+        Ok(encoded)
+    }
+
+    /// The conditions under which the keys that `events` take are still free.
+    async fn boundaries<A: EventSourced>(
+        &self,
+        stream: &StreamId,
+        events: &[A::Event],
+        context: &CommandContext,
+    ) -> Result<Vec<Boundary>, CommandError<A::Error>> {
+        let mut boundaries = Vec::new();
+        for claim in events.iter().flat_map(StoredEvent::claims) {
+            let Some(tag) = claims::tag_of(&claim, &self.codec) else { continue };
+            if claim.uniqueness == Uniqueness::Taken {
+                let condition =
+                    claims::condition(&*self.store, &context.tenant, stream, &tag).await?;
+                let namespace = claim.namespace;
+                boundaries.extend(condition.map_err(|by| CommandError::Taken { namespace, by })?);
+            }
+        }
+        Ok(boundaries)
+    }
+
+    /// The answer a command id got, with its events read back and the state as it is now.
+    async fn first_answer<A: EventSourced>(
+        &self,
+        stream: &StreamId,
+        id: Uuid,
+        command_id: CommandId,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<Executed<A>>, CommandError<A::Error>> {
+        let Some((first, of)) = self.store.find_command(&LogName::DOMAIN, command_id).await? else {
+            return Ok(None);
+        };
+        if of != fingerprint {
+            return Err(CommandError::CommandIdReused { command_id });
+        }
+        let mut events = Vec::new();
+        if let Some(count) = std::num::NonZeroU32::new(first.events) {
+            let before = first.version_before();
+            let page = self.store.read_stream(&LogName::DOMAIN, stream, before, count).await?;
+            let keys = self.codec.keys_for(&page).await?;
+            for recorded in &page {
+                events.push(ExecutedEvent {
+                    event: self.codec.decode(recorded, &keys)?,
+                    version: recorded.version,
+                    position: Some(recorded.position),
+                });
+            }
+        }
+        let aggregate = self.load(id).await?.aggregate;
+        Ok(Some(Executed {
+            aggregate,
+            version: first.version,
+            position: Some(first.position),
+            events,
+            outcome: Outcome::Repeated,
+        }))
+    }
+
+    /// Keyed, because a plain hash of personal input could be guessed from the log for ever.
+    fn fingerprint<A: EventSourced>(
+        &self,
+        stream: &StreamId,
+        commands: &[A::Command],
+        context: &CommandContext,
+    ) -> Result<Fingerprint, CommandError<A::Error>> {
+        let expected = format!("{:?}", context.expected);
+        let content =
+            serde_json::to_vec(&(stream.as_str(), commands, expected, context.occurred_at))
+                .map_err(CodecError::Unwritable)?;
+        let hash = self.codec.keyed_hash("command", &content);
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash.0[..16]);
+        Ok(Fingerprint(first))
+    }
+
+    async fn load_snapshot<A: EventSourced>(&self, stream: &StreamId) -> Loaded<A> {
+        let nothing = || Loaded { aggregate: A::default(), version: StreamVersion(0) };
+        let snapshot = match self.snapshots.load(&LogName::DOMAIN, stream).await {
+            Ok(Some(snapshot)) if snapshot.shape == A::SNAPSHOT_SHAPE => snapshot,
+            Ok(_) => return nothing(),
+            Err(error) => {
+                warn!(%stream, %error, "snapshot not loaded, folding from the first event");
+                return nothing();
+            }
+        };
+        match self.codec.decode_state(&snapshot.state, place_of(stream)).await {
+            Ok(aggregate) => Loaded { aggregate, version: snapshot.version },
+            Err(error) => {
+                warn!(%stream, %error, "snapshot not readable, folding from the first event");
+                nothing()
+            }
+        }
+    }
+
+    async fn save_snapshot<A: EventSourced>(
+        &self,
+        stream: &StreamId,
+        decided: &Decided<A>,
+        version: StreamVersion,
+    ) {
+        let every = self.options.snapshot_every.max(1);
+        if decided.before.0 / every == version.0 / every {
+            return;
+        }
+        let saved = async {
+            let state = self.codec.encode_state(&decided.aggregate, place_of(stream)).await?;
+            let snapshot = Snapshot { version, shape: A::SNAPSHOT_SHAPE, state };
+            self.snapshots.save(&LogName::DOMAIN, stream, snapshot).await?;
+            Ok::<_, CommandError<A::Error>>(())
+        };
+        // A snapshot is a shortcut: without it the next load only takes longer.
+        if let Err(error) = saved.await {
+            warn!(%stream, %error, "snapshot not saved");
+        }
+    }
+}
+
+/// The id that a stream's snapshot authenticates its sealed values with.
+fn place_of(stream: &StreamId) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, stream.as_str().as_bytes())
+}
+
+/// A decision that is not stored yet.
+struct Decided<A: Aggregate> {
+    aggregate: A,
+    events: Vec<A::Event>,
+    before: StreamVersion,
+}
+
+impl<A: Aggregate> Decided<A> {
+    fn into_executed(self, last: Option<GlobalPosition>, outcome: Outcome) -> Executed<A> {
+        let count = self.events.len() as u64;
+        let place = |(index, event)| ExecutedEvent {
+            event,
+            version: StreamVersion(self.before.0 + index as u64 + 1),
+            position: last.map(|last| GlobalPosition(last.0 + 1 + index as u64 - count)),
+        };
+        Executed {
+            aggregate: self.aggregate,
+            version: StreamVersion(self.before.0 + count),
+            position: last,
+            events: self.events.into_iter().enumerate().map(place).collect(),
+            outcome,
+        }
+    }
+}
+
+fn label<A: EventSourced>(result: &Result<Executed<A>, CommandError<A::Error>>) -> &'static str {
+    match result {
+        Ok(executed) => match executed.outcome {
+            Outcome::Stored => "stored",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Repeated => "repeated",
+            Outcome::DryRun => "dry_run",
+        },
+        Err(CommandError::Refused(_) | CommandError::Taken { .. }) => "refused",
+        Err(CommandError::VersionConflict { .. } | CommandError::Contended { .. }) => "conflict",
+        Err(_) => "failed",
+    }
+}
