@@ -62,8 +62,8 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             steps::workspace_tests(&root, quick, &mut tally)?;
             if quick {
                 tally.skip(clients::COUNT, "clients against the real server (--quick)");
-            } else {
-                clients::run(&root, &mut tally)?;
+            } else if let Err(error) = clients::run(&root, &mut tally) {
+                tally.fail(format!("clients against the real server: {error:#}"));
             }
         }
         Task::Bench { arguments } => {
