@@ -5,7 +5,9 @@
 
 mod event_store;
 mod file;
+mod key_vault;
 mod recently_used;
 
 pub use event_store::{LogOptions, SqliteEventStore};
 pub use file::OpenError;
+pub use key_vault::SqliteKeyVault;
