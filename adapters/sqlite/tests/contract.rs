@@ -1,5 +1,7 @@
 //! The stores on SQLite keep the contracts of their ports, each on a file of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use freehold_contract::Fresh;

@@ -1,5 +1,7 @@
 //! What the vault does beyond its contract: files, other processes, other master keys.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use freehold_domain::SubjectId;
