@@ -6,4 +6,5 @@ mod about;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod stores;
 pub mod telemetry;
