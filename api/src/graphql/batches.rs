@@ -40,8 +40,10 @@ pub(crate) struct Batches<L: Load> {
 
 struct Batch<L: Load> {
     keys: Mutex<HashSet<L::Key>>,
-    answer: OnceCell<Result<HashMap<L::Key, L::Value>, Fault>>,
+    answer: OnceCell<Answer<L>>,
 }
+
+type Answer<L> = Result<HashMap<<L as Load>::Key, <L as Load>::Value>, Fault>;
 
 impl<L: Load> Default for Batch<L> {
     fn default() -> Self {
@@ -63,7 +65,7 @@ impl<L: Load> Batches<L> {
     pub(crate) async fn load_many(
         &self,
         keys: impl IntoIterator<Item = L::Key>,
-    ) -> Result<HashMap<L::Key, L::Value>, Fault> {
+    ) -> Answer<L> {
         let keys: Vec<L::Key> = keys.into_iter().collect();
         if keys.is_empty() {
             return Ok(HashMap::new());
@@ -87,7 +89,7 @@ impl<L: Load> Batches<L> {
         open.clone()
     }
 
-    async fn ask(&self, batch: &Arc<Batch<L>>) -> Result<HashMap<L::Key, L::Value>, Fault> {
+    async fn ask(&self, batch: &Arc<Batch<L>>) -> Answer<L> {
         let keys: Vec<L::Key> = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             if Arc::ptr_eq(&open, batch) {

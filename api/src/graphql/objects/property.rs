@@ -198,12 +198,14 @@ impl PropertyChange {
     }
 
     /// What it was; null where there was nothing.
-    async fn old(&self) -> Result<Option<Json>, Fault> {
+    #[graphql(name = "old")]
+    async fn old_value(&self) -> Result<Option<Json>, Fault> {
         json(self.0.old.as_ref())
     }
 
     /// What it is; null where there is nothing now.
-    async fn new(&self) -> Result<Option<Json>, Fault> {
+    #[graphql(name = "new")]
+    async fn new_value(&self) -> Result<Option<Json>, Fault> {
         json(self.0.new.as_ref())
     }
 
