@@ -6,4 +6,7 @@ mod about;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod import;
+pub mod ingest;
+pub mod platform;
 pub mod telemetry;
