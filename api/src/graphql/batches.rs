@@ -62,10 +62,7 @@ impl<L: Load> Batches<L> {
     }
 
     /// The values of those keys that have one.
-    pub(crate) async fn load_many(
-        &self,
-        keys: impl IntoIterator<Item = L::Key>,
-    ) -> Answer<L> {
+    pub(crate) async fn load_many(&self, keys: impl IntoIterator<Item = L::Key>) -> Answer<L> {
         let keys: Vec<L::Key> = keys.into_iter().collect();
         if keys.is_empty() {
             return Ok(HashMap::new());
