@@ -5,6 +5,7 @@ mod interactions;
 mod opinions;
 mod properties;
 mod requests;
+mod throughput;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
