@@ -1,1 +1,7 @@
-//! The ports in memory.
+//! The ports in memory: for tests, and for trying things out. Nothing outlives the process.
+
+mod event_store;
+mod key_vault;
+
+pub use event_store::MemoryEventStore;
+pub use key_vault::MemoryKeyVault;

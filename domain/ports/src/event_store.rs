@@ -336,6 +336,53 @@ impl AppendRequest {
         }
     }
 
+    /// Decides the request against what a store knows, and says what its answer will be.
+    ///
+    /// - Shape: the version of its stream, the head of its log, and a look-up of the newest
+    ///   position that carries a tag in the request's tenant.
+    /// - Errors: outside, that the look-up failed; inside, the refusal.
+    pub fn decide<E>(
+        &self,
+        version: StreamVersion,
+        head: GlobalPosition,
+        mut last_tagged: impl FnMut(&Tag) -> Result<Option<GlobalPosition>, E>,
+    ) -> Result<Result<Appended, AppendError>, E> {
+        if !self.expected.admits(version) {
+            return Ok(Err(AppendError::VersionConflict {
+                stream: self.stream.clone(),
+                expected: self.expected,
+                actual: version,
+            }));
+        }
+        for Boundary { tag, after } in &self.boundaries {
+            match last_tagged(tag)? {
+                Some(position) if position > *after => {
+                    return Ok(Err(AppendError::BoundaryConflict { tag: tag.clone(), position }));
+                }
+                _ => {}
+            }
+        }
+        let events = self.events.len() as u64;
+        Ok(Ok(Appended {
+            version: StreamVersion(version.0 + events),
+            position: GlobalPosition(head.0 + events),
+            events: events as u32,
+            repeated: false,
+        }))
+    }
+
+    /// Decides a request whose command id already got the answer `first` for `fingerprint`.
+    pub fn decide_again(
+        &self,
+        first: Appended,
+        fingerprint: Fingerprint,
+    ) -> Result<Appended, AppendError> {
+        if fingerprint != self.fingerprint {
+            return Err(AppendError::CommandIdReused { command_id: self.command_id });
+        }
+        Ok(Appended { repeated: true, ..first })
+    }
+
     /// How much memory the request takes in a queue, roughly.
     pub fn queue_bytes(&self) -> usize {
         256 + self.events.iter().map(|event| 192 + event.payload.len()).sum::<usize>()

@@ -1,0 +1,26 @@
+//! The stores on SQLite keep the contracts of their ports, each on a file of its own.
+
+use std::sync::Arc;
+
+use freehold_contract::Fresh;
+use freehold_ports::{EventStore, SnapshotStore};
+use freehold_sqlite::{LogOptions, SqliteEventStore};
+
+fn open() -> (Arc<SqliteEventStore>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteEventStore::open(folder.path(), LogOptions::default()).unwrap();
+    (Arc::new(store), folder)
+}
+
+fn event_store() -> Fresh<dyn EventStore> {
+    let (store, folder) = open();
+    Fresh::keeping(store, folder)
+}
+
+fn snapshot_store() -> Fresh<dyn SnapshotStore> {
+    let (store, folder) = open();
+    Fresh::keeping(store, folder)
+}
+
+freehold_contract::event_store_suite!(event_store());
+freehold_contract::snapshot_store_suite!(snapshot_store());
