@@ -6,6 +6,7 @@
 //! appends facts that have no rules. Absent on purpose: what is allowed (that is `domain`), where
 //! it is stored (that is an adapter), and who may ask (that is `api`).
 
+mod aggregates;
 mod claims;
 mod executor;
 mod interactions;

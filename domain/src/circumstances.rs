@@ -21,6 +21,7 @@ pub struct Circumstances {
 
 /// Rules that differ between tenants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Policy {
     /// Whether the approver of a listing must be someone other than its submitter.
     pub four_eyes: bool,

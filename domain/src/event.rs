@@ -8,7 +8,7 @@ use serde::{Deserializer, Serializer};
 
 use crate::{Claim, SubjectId};
 
-/// An enum of events that can be stored and read back; [`stored_events!`] writes the code.
+/// An enum of events that can be stored and read back; `stored_events!` writes the code.
 pub trait StoredEvent: Sized {
     /// Whether any of its events may hold a [`Personal`](crate::Personal) value.
     const HOLDS_PERSONAL: bool;

@@ -29,4 +29,4 @@ pub use ids::{
 pub use personal::Personal;
 pub use place::{Address, Coordinates, InvalidCoordinates};
 pub use price::{Currency, FeeFrequency, InvalidPrice, Price};
-pub use refusal::Refusal;
+pub use refusal::{Complaint, Refusal};

@@ -2,7 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::Check;
+use super::command::{
+    CorrectPropertyFacts, Geocoding, Origin, RegisterProperty, SetAmenities, VerifyAddress,
+};
+use super::event::{
+    AddressGeocoded, AddressVerificationFailed, AmenitiesSet, PropertyFactsCorrected,
+    PropertyRegistered, SourceRef,
+};
 use super::named::named_enum;
+use super::refusal::Problem;
+use super::unit::Unit;
+use super::{Decision, happened, unchanged};
 use crate::{Address, Area, Coordinates};
 
 named_enum! {
@@ -61,7 +72,11 @@ macro_rules! facts {
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct PropertyFacts {
-            $( $(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$value> ),+
+            $(
+                $(#[$doc])*
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$value>
+            ),+
         }
 
         named_enum! {
@@ -116,7 +131,9 @@ macro_rules! facts {
 
             /// Folds a change that was decided earlier.
             pub fn apply(&mut self, change: &FactChange) {
-                match change { $( FactChange::$variant(changed) => self.$field.clone_from(&changed.new) ),+ }
+                match change {
+                    $( FactChange::$variant(changed) => self.$field.clone_from(&changed.new) ),+
+                }
             }
         }
     };
@@ -153,4 +170,164 @@ facts! {
     lot_area: LotArea(Area),
     /// Area of the garage.
     garage_area: GarageArea(Area),
+}
+
+/// Decides whether a unit becomes known.
+pub(super) fn register(command: RegisterProperty) -> Decision {
+    let RegisterProperty { source, origin, mut facts, amenities } = command;
+    let mut check = Check::default();
+    source.check("source", &mut check);
+    facts.check("facts", &mut check);
+    check.words("amenities", &amenities, MAX_AMENITIES);
+    match origin {
+        Origin::Client => {
+            if facts.property_type.is_none() {
+                check.refuse("facts.property_type", Problem::PropertyTypeMissing);
+            }
+            if facts.address.is_none() && facts.coordinates.is_none() {
+                check.refuse("facts.address", Problem::LocationMissing);
+            }
+        }
+        Origin::Feed => facts.property_type = facts.property_type.or(Some(PropertyType::Other)),
+    }
+    check.finish()?;
+    happened(PropertyRegistered { source, facts, amenities })
+}
+
+/// Decides which facts change; a command that says what is known already changes nothing.
+pub(super) fn correct(unit: &Unit, command: CorrectPropertyFacts) -> Decision {
+    let mut check = Check::default();
+    command.facts.check("facts", &mut check);
+    for field in &command.clear {
+        if *field == FactField::PropertyType {
+            check.refuse("clear", Problem::PropertyTypeMissing);
+        }
+        if command.facts.says(*field) {
+            check.refuse(format!("facts.{}", field.field()), Problem::SetAndCleared);
+        }
+    }
+    check.finish()?;
+
+    let mut right = unit.facts.updated_by(&command.facts);
+    command.clear.into_iter().for_each(|field| right.clear(field));
+    let changes = unit.facts.changes_to(&right);
+    if changes.is_empty() { unchanged() } else { happened(PropertyFactsCorrected { changes }) }
+}
+
+/// Decides whether what the unit offers changes.
+pub(super) fn set_amenities(unit: &Unit, command: SetAmenities) -> Decision {
+    let mut check = Check::default();
+    check.words("amenities", &command.amenities, MAX_AMENITIES);
+    check.finish()?;
+    if unit.amenities == command.amenities {
+        return unchanged();
+    }
+    happened(AmenitiesSet { old: unit.amenities.clone(), new: command.amenities })
+}
+
+/// Decides what a geocoder's answer changes.
+pub(super) fn verify_address(unit: &Unit, command: VerifyAddress) -> Decision {
+    let mut check = Check::default();
+    if unit.facts.address.is_none() {
+        check.refuse("facts.address", Problem::AddressMissing);
+    }
+    match command.outcome {
+        Geocoding::Found { coordinates, precision, visibility } => {
+            check.coordinates("outcome.coordinates", coordinates);
+            check.finish()?;
+            if unit.facts.coordinates == Some(coordinates)
+                && unit.geocoded == Some((precision, visibility))
+            {
+                return unchanged();
+            }
+            happened(AddressGeocoded { coordinates, precision, visibility })
+        }
+        Geocoding::NotFound { reason } => {
+            check.line("outcome.reason", &reason, 1_000);
+            check.finish()?;
+            happened(AddressVerificationFailed { reason })
+        }
+    }
+}
+
+const MAX_AMENITIES: usize = 200;
+
+impl SourceRef {
+    fn check(&self, field: &str, check: &mut Check) {
+        let Self { source, reference } = self;
+        let path = format!("{field}.source");
+        check.line(&path, source, 64);
+        // A slash would let two references share one key.
+        if !source.chars().all(|char| char.is_ascii_alphanumeric() || "._-".contains(char)) {
+            let problem = "letters a to z, digits, dots, dashes and underscores";
+            check.refuse(path, Problem::Malformed(problem));
+        }
+        check.line(&format!("{field}.reference"), reference, 200);
+    }
+}
+
+impl PropertyFacts {
+    fn check(&self, field: &str, check: &mut Check) {
+        let path = |fact: FactField| format!("{field}.{}", fact.field());
+        if let Some(title) = &self.title {
+            check.line(&path(FactField::Title), title, 200);
+        }
+        if let Some(description) = &self.description {
+            check.lines(&path(FactField::Description), description, 20_000);
+        }
+        if let Some(address) = &self.address {
+            check_address(&path(FactField::Address), address, check);
+        }
+        if let Some(coordinates) = self.coordinates {
+            check.coordinates(&path(FactField::Coordinates), coordinates);
+        }
+        if let Some(stories) = self.stories
+            && !((0.5..=200.0).contains(&stories) && (stories * 2.0).fract() == 0.0)
+        {
+            let problem = "must be between 0.5 and 200 in steps of one half";
+            check.refuse(path(FactField::Stories), Problem::Impossible(problem));
+        }
+        let numbers = [
+            (FactField::YearBuilt, self.year_built, 1_000..=2_200),
+            (FactField::Bedrooms, self.bedrooms, 0..=100),
+            (FactField::BathroomsFull, self.bathrooms_full, 0..=100),
+            (FactField::BathroomsHalf, self.bathrooms_half, 0..=100),
+            (FactField::Rooms, self.rooms, 0..=500),
+            (FactField::MaxOccupancy, self.max_occupancy, 1..=1_000),
+        ];
+        for (fact, number, allowed) in numbers {
+            if let Some(number) = number {
+                check.number(&path(fact), number, allowed);
+            }
+        }
+        let areas = [
+            (FactField::LivingArea, self.living_area),
+            (FactField::LotArea, self.lot_area),
+            (FactField::GarageArea, self.garage_area),
+        ];
+        for (fact, area) in areas {
+            if let Some(area) = area {
+                check.area(&path(fact), area);
+            }
+        }
+    }
+}
+
+fn check_address(field: &str, address: &Address, check: &mut Check) {
+    let Address { street, city, region, postal_code, country } = address;
+    if *address == Address::default() {
+        check.refuse(field, Problem::Blank);
+    }
+    let parts =
+        [("street", street), ("city", city), ("region", region), ("postal_code", postal_code)];
+    for (part, text) in parts {
+        if let Some(text) = text {
+            check.line(&format!("{field}.{part}"), text, 200);
+        }
+    }
+    let is_code = |code: &String| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
+    if !country.as_ref().is_none_or(is_code) {
+        let problem = Problem::Malformed("a two-letter ISO 3166 country code such as DE");
+        check.refuse(format!("{field}.country"), problem);
+    }
 }
