@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::event::{CoordinatePrecision, LocationVisibility, SourceRef};
@@ -18,7 +19,7 @@ use crate::{ApplicationId, Coordinates, LeaseId, ListingKey, Price, PropertyId, 
 macro_rules! commands {
     ($($variant:ident),+ $(,)?) => {
         /// A request about one property; may be refused.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq, Serialize)]
         #[allow(missing_docs, reason = "each variant is documented at the struct of its name")]
         pub enum PropertyCommand { $( $variant($variant) ),+ }
 
@@ -70,7 +71,7 @@ commands! {
 }
 
 /// Who brings a property, and so how much must be known at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Origin {
     /// A person or their program: says where the property is and what kind of home it is.
     Client,
@@ -80,7 +81,7 @@ pub enum Origin {
 }
 
 /// Makes a unit known.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RegisterProperty {
     /// Who sends it, and the sender's name for it.
     pub source: SourceRef,
@@ -93,7 +94,7 @@ pub struct RegisterProperty {
 }
 
 /// Corrects what is known about the unit; what is not named stays as it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CorrectPropertyFacts {
     /// Facts with their right values.
     pub facts: Box<PropertyFacts>,
@@ -102,21 +103,21 @@ pub struct CorrectPropertyFacts {
 }
 
 /// Replaces what the unit offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetAmenities {
     /// All of it.
     pub amenities: BTreeSet<String>,
 }
 
 /// Brings the answer of a geocoder.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VerifyAddress {
     /// The answer.
     pub outcome: Geocoding,
 }
 
 /// What a geocoder says about an address.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Geocoding {
     /// It is here.
     Found {
@@ -135,7 +136,7 @@ pub enum Geocoding {
 }
 
 /// Adds a picture, plan or film; again the same is no change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AttachMedia {
     /// Names it within the property.
     pub id: Uuid,
@@ -150,28 +151,28 @@ pub struct AttachMedia {
 }
 
 /// Puts all media in a new order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReorderMedia {
     /// Every medium once, first to last.
     pub order: Vec<Uuid>,
 }
 
 /// Chooses the photo that is shown first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetPreferredPhoto {
     /// The photo.
     pub media: Uuid,
 }
 
 /// Takes a medium away.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoveMedia {
     /// Which.
     pub media: Uuid,
 }
 
 /// Begins a listing period.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DraftListing {
     /// A key that no period of the property had before.
     pub listing: ListingKey,
@@ -184,21 +185,21 @@ pub struct DraftListing {
 }
 
 /// Hands a draft to a reviewer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SubmitForReview {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Agrees to a listing in review.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ApproveListing {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Sends a listing in review back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RequestChanges {
     /// The period.
     pub listing: ListingKey,
@@ -207,14 +208,14 @@ pub struct RequestChanges {
 }
 
 /// Takes a listing out of review.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReturnToDraft {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Announces a complete listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ScheduleListing {
     /// The period.
     pub listing: ListingKey,
@@ -225,7 +226,7 @@ pub struct ScheduleListing {
 }
 
 /// Puts a complete listing on the market for the first time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PublishListing {
     /// The period.
     pub listing: ListingKey,
@@ -234,7 +235,7 @@ pub struct PublishListing {
 }
 
 /// Changes the rent, or the price of a sale; the same again is no change, because feeds resend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChangeRent {
     /// The period.
     pub listing: ListingKey,
@@ -245,7 +246,7 @@ pub struct ChangeRent {
 }
 
 /// Replaces what moving in costs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetMoveInCosts {
     /// The period.
     pub listing: ListingKey,
@@ -254,7 +255,7 @@ pub struct SetMoveInCosts {
 }
 
 /// Replaces what is due besides the rent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetOngoingFees {
     /// The period.
     pub listing: ListingKey,
@@ -263,7 +264,7 @@ pub struct SetOngoingFees {
 }
 
 /// Offers something on top; again the same is no change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OfferConcession {
     /// The period.
     pub listing: ListingKey,
@@ -272,7 +273,7 @@ pub struct OfferConcession {
 }
 
 /// Ends an offer on top.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WithdrawConcession {
     /// The period.
     pub listing: ListingKey,
@@ -281,7 +282,7 @@ pub struct WithdrawConcession {
 }
 
 /// Replaces the terms of the lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SetLeaseTerms {
     /// The period.
     pub listing: ListingKey,
@@ -290,7 +291,7 @@ pub struct SetLeaseTerms {
 }
 
 /// Changes the first day it can be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChangeAvailability {
     /// The period.
     pub listing: ListingKey,
@@ -300,7 +301,7 @@ pub struct ChangeAvailability {
 
 /// Says that an application was accepted; sent by the process that accepts it. The application
 /// that holds the listing already is no change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MarkUnderApplication {
     /// The period.
     pub listing: ListingKey,
@@ -310,7 +311,7 @@ pub struct MarkUnderApplication {
 
 /// Says that an accepted application fell through; sent by the process that accepted it. A listing
 /// that is on the market already is no change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReleaseApplicationHold {
     /// The period.
     pub listing: ListingKey,
@@ -321,7 +322,7 @@ pub struct ReleaseApplicationHold {
 }
 
 /// Stops showing a listing whose application was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MarkPending {
     /// The period.
     pub listing: ListingKey,
@@ -330,7 +331,7 @@ pub struct MarkPending {
 }
 
 /// Closes a listing period by a lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CloseAsLeased {
     /// The period.
     pub listing: ListingKey,
@@ -343,21 +344,21 @@ pub struct CloseAsLeased {
 }
 
 /// Takes a listing off the market for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HoldListing {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Puts a held or withdrawn listing on the market again, or at last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ResumeListing {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Takes a listing off the market, not to return.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WithdrawListing {
     /// The period.
     pub listing: ListingKey,
@@ -366,28 +367,28 @@ pub struct WithdrawListing {
 }
 
 /// Gives a listing period up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CancelListing {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Ends a listing period whose time ran out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpireListing {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Throws a draft away.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VoidListing {
     /// The period.
     pub listing: ListingKey,
 }
 
 /// Gives a listing period another end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RenewListing {
     /// The period.
     pub listing: ListingKey,
@@ -396,7 +397,7 @@ pub struct RenewListing {
 }
 
 /// Lets somebody else look after a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReassignAgent {
     /// The period.
     pub listing: ListingKey,
@@ -407,7 +408,7 @@ pub struct ReassignAgent {
 }
 
 /// Adds a listing period that ended elsewhere, earlier: history from another system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordClosing {
     /// A key that no period of the property had before.
     pub listing: ListingKey,
@@ -418,7 +419,7 @@ pub struct RecordClosing {
 }
 
 /// Says that the property is another one, which survives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MarkDuplicateOf {
     /// This property.
     pub property: PropertyId,
@@ -431,11 +432,11 @@ pub struct MarkDuplicateOf {
 }
 
 /// Says that the property is one of its own after all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SeparateDuplicate;
 
 /// Keeps the property for its history only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ArchiveProperty {
     /// Whether somebody lives there under a lease.
     pub has_current_lease: bool,

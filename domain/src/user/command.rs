@@ -13,11 +13,12 @@ use super::value::{
     IdentityFailure, IdentityMethod, NotificationChannel, Units, UserSource,
 };
 use crate::{Currency, LeaseId, LegalHoldId, ListingKey, SavedSearchId, UserId};
+use serde::Serialize;
 
 macro_rules! commands {
     ($($command:ident),+ $(,)?) => {
         /// A request to a marketplace account; each variant holds the struct of its name.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq, Serialize)]
         #[allow(missing_docs, reason = "each variant is documented at the struct of its name")]
         pub enum UserCommand { $( $command($command) ),+ }
 
@@ -36,7 +37,7 @@ commands! {
 }
 
 /// Opens an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegisterUser {
     /// The new account's identifier.
     pub user: UserId,
@@ -51,7 +52,7 @@ pub struct RegisterUser {
 }
 
 /// Where a user comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Origin {
     /// They opened the account themselves.
     Client,
@@ -60,21 +61,21 @@ pub enum Origin {
 }
 
 /// Records that a link sent to an e-mail address was followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyEmail {
     /// The address the link was sent to.
     pub email: String,
 }
 
 /// Records that a code sent to a phone number came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyPhone {
     /// The number the code was sent to.
     pub phone: String,
 }
 
 /// Records how a check of the user's identity ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyIdentity {
     /// How it was checked.
     pub method: IdentityMethod,
@@ -83,7 +84,7 @@ pub struct VerifyIdentity {
 }
 
 /// How a check of an identity ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum IdentityOutcome {
     /// They are who they say.
     Verified {
@@ -98,7 +99,7 @@ pub enum IdentityOutcome {
 }
 
 /// Changes names and addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UpdateProfile {
     /// The name they want to be shown under.
     pub display_name: Change<String>,
@@ -109,7 +110,7 @@ pub struct UpdateProfile {
 }
 
 /// Changes how the marketplace speaks to the user; absent fields stay as they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ChangePreferences {
     /// The language, as a BCP 47 tag.
     pub language: Option<String>,
@@ -122,7 +123,7 @@ pub struct ChangePreferences {
 }
 
 /// Records that the user agreed to one purpose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GrantConsent {
     /// What the data may be used for.
     pub purpose: ConsentPurpose,
@@ -137,42 +138,42 @@ pub struct GrantConsent {
 }
 
 /// Takes a consent back; needs no more than its purpose, and no standing of the account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WithdrawConsent {
     /// What the data may no longer be used for.
     pub purpose: ConsentPurpose,
 }
 
 /// Marks a listing as wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FavouriteListing {
     /// Which listing.
     pub listing: ListingKey,
 }
 
 /// Marks a listing as perhaps wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PossibleListing {
     /// Which listing.
     pub listing: ListingKey,
 }
 
 /// Marks a listing as not wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiscardListing {
     /// Which listing.
     pub listing: ListingKey,
 }
 
 /// Takes back what the user said about a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ClearPreference {
     /// Which listing.
     pub listing: ListingKey,
 }
 
 /// Keeps a search.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SaveSearch {
     /// The new search's identifier.
     pub search: SavedSearchId,
@@ -187,7 +188,7 @@ pub struct SaveSearch {
 }
 
 /// Gives a saved search another name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RenameSearch {
     /// Which search.
     pub search: SavedSearchId,
@@ -196,7 +197,7 @@ pub struct RenameSearch {
 }
 
 /// Sets how often matches of a saved search are sent; resumes paused alerts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChangeSchedule {
     /// Which search.
     pub search: SavedSearchId,
@@ -205,7 +206,7 @@ pub struct ChangeSchedule {
 }
 
 /// Stops the alerts of a saved search; the first reason stands until they resume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PauseAlert {
     /// Which search.
     pub search: SavedSearchId,
@@ -214,50 +215,50 @@ pub struct PauseAlert {
 }
 
 /// Stops keeping a search.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeleteSearch {
     /// Which search.
     pub search: SavedSearchId,
 }
 
 /// Stops the account from acting.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SuspendUser {
     /// Why, in the operator's words.
     pub reason: String,
 }
 
 /// Lets a suspended account act again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReinstateUser {}
 
 /// Ends the account, for good, and gives up its e-mail address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CloseAccount {
     /// Why, in the words of whoever closes it.
     pub reason: Option<String>,
 }
 
 /// Asks for a copy of the user's data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RequestDataExport {
     /// In which shape.
     pub format: ExportFormat,
 }
 
 /// Asks that the user be forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RequestErasure {
     /// A lease of the user that has not ended, looked up by whoever sends the command.
     pub live_lease: Option<LeaseId>,
 }
 
 /// Takes a request to be forgotten back; a closed account stays closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CancelErasure {}
 
 /// Forbids the erasure of the user for now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlaceLegalHold {
     /// The new hold's identifier.
     pub hold: LegalHoldId,
@@ -266,18 +267,18 @@ pub struct PlaceLegalHold {
 }
 
 /// Ends a legal hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReleaseLegalHold {
     /// Which hold.
     pub hold: LegalHoldId,
 }
 
 /// Records that the user's data key is gone; sent by the erasure saga only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordKeyShredded {}
 
 /// Records that every place confirmed the erasure; sent by the erasure saga only.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CompleteErasure {
     /// The reference of the certificate that says so.
     pub certificate: String,
