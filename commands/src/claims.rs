@@ -5,9 +5,7 @@
 //! taken after the position I looked at" is then decided by the store together with the append.
 
 use freehold_domain::{Claim, ClaimKey, Uniqueness};
-use freehold_ports::{
-    Boundary, EventCodec, EventStore, GlobalPosition, LogName, ReadError, StreamId, Tag,
-};
+use freehold_ports::{EventCodec, EventStore, GlobalPosition, LogName, ReadError, StreamId, Tag};
 
 /// The tag of a claim; an erased key has none, and one that does not fit is stood for by its hash.
 pub(crate) fn tag_of(claim: &Claim, codec: &EventCodec) -> Option<Tag> {
@@ -24,26 +22,28 @@ pub(crate) fn tag_of(claim: &Claim, codec: &EventCodec) -> Option<Tag> {
     Some(tag(&key).or_else(|_| tag(&hash(&key))).expect("a namespace and a hash make a tag"))
 }
 
-/// The condition under which `stream` may take the key behind `tag`, none if it holds it already,
-/// or the stream that holds it.
-pub(crate) async fn condition(
+/// Where a key stands.
+pub(crate) struct Holding {
+    /// The stream that holds it, if one does.
+    pub(crate) holder: Option<StreamId>,
+    /// The position where it was last taken; 0 if it never was.
+    pub(crate) taken_at: GlobalPosition,
+}
+
+/// Who holds the key behind `tag` in a tenant.
+pub(crate) async fn holding(
     store: &dyn EventStore,
     tenant: &str,
-    stream: &StreamId,
     tag: &Tag,
-) -> Result<Result<Option<Boundary>, StreamId>, ReadError> {
-    let free_after = |after| Ok(Ok(Some(Boundary { tag: tag.clone(), after })));
+) -> Result<Holding, ReadError> {
     let Some(taken) = store.last_tagged(&LogName::DOMAIN, tenant, tag).await? else {
-        return free_after(GlobalPosition(0));
+        return Ok(Holding { holder: None, taken_at: GlobalPosition(0) });
     };
-    if taken.stream == *stream {
-        return Ok(Ok(None));
-    }
-    let Ok(released) = tag.as_str().replacen(':', "-released:", 1).parse::<Tag>() else {
-        return Ok(Err(taken.stream));
+    let taken_at = taken.position;
+    let released = match tag.as_str().replacen(':', "-released:", 1).parse::<Tag>() {
+        Ok(released) => store.last_tagged(&LogName::DOMAIN, tenant, &released).await?,
+        Err(_) => None,
     };
-    match store.last_tagged(&LogName::DOMAIN, tenant, &released).await? {
-        Some(released) if released.position > taken.position => free_after(taken.position),
-        _ => Ok(Err(taken.stream)),
-    }
+    let is_free = released.is_some_and(|released| released.position > taken_at);
+    Ok(Holding { holder: (!is_free).then_some(taken.stream), taken_at })
 }

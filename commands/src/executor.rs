@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use freehold_domain::{Actor, Circumstances, Policy, Refusal, StoredEvent, Uniqueness};
+use freehold_domain::{Actor, Circumstances, Claim, Policy, Refusal, StoredEvent, Uniqueness};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CodecError, CommandId, EventCodec,
     EventId, EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, InvalidRequest,
@@ -107,12 +107,14 @@ impl CommandContext {
 }
 
 /// A state and how many events were folded into it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded<A> {
     /// The state.
     pub aggregate: A,
     /// The stream's version.
     pub version: StreamVersion,
+    /// Who owns it; nobody while it holds no event.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What came of a command.
@@ -262,18 +264,31 @@ impl CommandExecutor {
     ) -> Result<Loaded<A>, CommandError<A::Error>> {
         let stream = StreamId::new(A::TYPE, id)?;
         let mut loaded: Loaded<A> = self.load_snapshot(&stream).await;
+        // The last event inside the snapshot is read too: a snapshot does not say whose it is.
+        let mut after = StreamVersion(loaded.version.0.saturating_sub(1));
         loop {
-            let page =
-                self.store.read_stream(&LogName::DOMAIN, &stream, loaded.version, PAGE).await?;
-            let keys = self.codec.keys_for(&page).await?;
-            for recorded in &page {
+            let page = self.store.read_stream(&LogName::DOMAIN, &stream, after, PAGE).await?;
+            if let Some(first) = page.first() {
+                loaded.tenant = Some(first.provenance.tenant.clone());
+            }
+            let news = page.iter().position(|recorded| recorded.version > loaded.version);
+            let news = &page[news.unwrap_or(page.len())..];
+            let keys = self.codec.keys_for(news).await?;
+            for recorded in news {
                 loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
                 loaded.version = recorded.version;
             }
             if page.len() < PAGE.get() as usize {
                 return Ok(loaded);
             }
+            after = loaded.version;
         }
+    }
+
+    /// The stream that holds a unique key in a tenant, if one does: known as soon as it is stored.
+    pub async fn holder(&self, tenant: &str, claim: &Claim) -> Result<Option<StreamId>, ReadError> {
+        let Some(tag) = claims::tag_of(claim, &self.codec) else { return Ok(None) };
+        Ok(claims::holding(&*self.store, tenant, &tag).await?.holder)
     }
 
     /// Executes one command; see [`execute_all`](Self::execute_all).
@@ -312,29 +327,62 @@ impl CommandExecutor {
         commands: Vec<A::Command>,
         context: &CommandContext,
     ) -> Result<Executed<A>, CommandError<A::Error>> {
-        let command_id = context.command_id.unwrap_or_default();
-        let fingerprint = self.fingerprint::<A>(&stream, &commands, context)?;
-        if context.command_id.is_some()
-            && !context.dry_run
-            && let Some(first) = self.first_answer(&stream, id, command_id, fingerprint).await?
-        {
+        let attempt = Attempt {
+            id,
+            command_id: context.command_id.unwrap_or_default(),
+            fingerprint: self.fingerprint::<A>(&stream, &commands, context)?,
+            stream,
+        };
+        let named = context.command_id.is_some() && !context.dry_run;
+        if named && let Some(first) = self.first_answer(&attempt).await? {
             return Ok(first);
         }
+        let mut unanswered = false;
+        let result = self.decide_and_append(&attempt, &commands, context, &mut unanswered).await;
+        let Err(error) = result else { return result };
+        if !named && !unanswered {
+            return Err(error);
+        }
+        // The same command may have been stored meanwhile, by another call or by an append whose
+        // reply was lost. Then the no above was an answer to its effect: its own answer is yes.
+        match self.first_answer(&attempt).await {
+            Ok(Some(first)) => Ok(first),
+            Ok(None) | Err(_) if unanswered => {
+                Err(CommandError::OutcomeUnknown { command_id: attempt.command_id })
+            }
+            Ok(None) | Err(_) => Err(error),
+        }
+    }
+
+    /// Decides and appends until the store says yes or no; `unanswered` tells whether it ever
+    /// left an append without a reply, which may still be stored after this returns.
+    async fn decide_and_append<A: EventSourced>(
+        &self,
+        attempt: &Attempt,
+        commands: &[A::Command],
+        context: &CommandContext,
+        unanswered: &mut bool,
+    ) -> Result<Executed<A>, CommandError<A::Error>> {
+        let Attempt { stream, id, command_id, fingerprint } = attempt;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let loaded = self.load::<A>(id).await?;
+            let mut loaded = self.load::<A>(*id).await?;
+            if loaded.tenant.as_ref().is_some_and(|owner| *owner != context.tenant) {
+                // To a stranger it looks as if it were not there; an append would be refused.
+                loaded = Loaded::default();
+            }
             if let Some(expected) = context.expected
                 && !expected.admits(loaded.version)
             {
-                let actual = loaded.version;
+                let (stream, actual) = (stream.clone(), loaded.version);
                 return Err(CommandError::VersionConflict { stream, expected, actual });
             }
             let before = loaded.version;
-            let (aggregate, events) = self.decide(loaded.aggregate, &commands, context).await?;
+            let (aggregate, events) = self.decide(loaded.aggregate, commands, context).await?;
             let decided = Decided { aggregate, events, before };
             let unchanged = decided.events.is_empty();
-            let boundaries = self.boundaries::<A>(&stream, &decided.events, context).await?;
+            let boundaries = self.boundaries::<A>(stream, &decided.events, context).await?;
             if context.dry_run {
                 return Ok(decided.into_executed(None, Outcome::DryRun));
             }
@@ -347,8 +395,8 @@ impl CommandExecutor {
                 log: LogName::DOMAIN,
                 stream: stream.clone(),
                 expected: ExpectedVersion::Exactly(before),
-                command_id,
-                fingerprint,
+                command_id: *command_id,
+                fingerprint: *fingerprint,
                 boundaries,
                 provenance: Provenance {
                     tenant: context.tenant.clone(),
@@ -361,19 +409,18 @@ impl CommandExecutor {
             match self.store.append(request).await {
                 // Another call with this id was decided meanwhile: its events, not ours, are stored.
                 Ok(Appended { repeated: true, .. }) => {
-                    if let Some(first) =
-                        self.first_answer(&stream, id, command_id, fingerprint).await?
-                    {
+                    if let Some(first) = self.first_answer(attempt).await? {
                         return Ok(first);
                     }
                 }
                 Ok(appended) => {
-                    self.save_snapshot(&stream, &decided, appended.version).await;
+                    self.save_snapshot(stream, &decided, appended.version).await;
                     let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Stored };
                     return Ok(decided.into_executed(Some(appended.position), outcome));
                 }
                 Err(AppendError::VersionConflict { actual, .. }) => match context.expected {
                     Some(expected) if !expected.admits(actual) => {
+                        let stream = stream.clone();
                         return Err(CommandError::VersionConflict { stream, expected, actual });
                     }
                     _ => metrics::counter!("freehold_command_conflicts_total").increment(1),
@@ -388,15 +435,14 @@ impl CommandExecutor {
                     return Err(CommandError::Overloaded { retry_after });
                 }
                 Err(AppendError::OutcomeUnknown { source, .. }) => {
+                    *unanswered = true;
                     warn!(%command_id, error = %source, "append left without an answer, asking again");
                     tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts))).await;
-                    if let Some(first) =
-                        self.first_answer(&stream, id, command_id, fingerprint).await?
-                    {
+                    if let Some(first) = self.first_answer(attempt).await? {
                         return Ok(first);
                     }
                     if attempts >= self.options.max_decisions {
-                        return Err(CommandError::OutcomeUnknown { command_id });
+                        return Err(CommandError::OutcomeUnknown { command_id: *command_id });
                     }
                 }
                 Err(AppendError::Unavailable { source }) => {
@@ -404,7 +450,7 @@ impl CommandExecutor {
                 }
             }
             if attempts >= self.options.max_decisions {
-                return Err(CommandError::Contended { stream, attempts });
+                return Err(CommandError::Contended { stream: stream.clone(), attempts });
             }
         }
     }
@@ -468,11 +514,16 @@ impl CommandExecutor {
         let mut boundaries = Vec::new();
         for claim in events.iter().flat_map(StoredEvent::claims) {
             let Some(tag) = claims::tag_of(&claim, &self.codec) else { continue };
-            if claim.uniqueness == Uniqueness::Taken {
-                let condition =
-                    claims::condition(&*self.store, &context.tenant, stream, &tag).await?;
-                let namespace = claim.namespace;
-                boundaries.extend(condition.map_err(|by| CommandError::Taken { namespace, by })?);
+            if claim.uniqueness != Uniqueness::Taken {
+                continue;
+            }
+            let holding = claims::holding(&*self.store, &context.tenant, &tag).await?;
+            match holding.holder {
+                None => boundaries.push(Boundary { tag, after: holding.taken_at }),
+                Some(by) if by == *stream => {}
+                Some(by) => {
+                    return Err(CommandError::Taken { namespace: claim.namespace, by });
+                }
             }
         }
         Ok(boundaries)
@@ -481,16 +532,13 @@ impl CommandExecutor {
     /// The answer a command id got, with its events read back and the state as it is now.
     async fn first_answer<A: EventSourced>(
         &self,
-        stream: &StreamId,
-        id: Uuid,
-        command_id: CommandId,
-        fingerprint: Fingerprint,
+        attempt: &Attempt,
     ) -> Result<Option<Executed<A>>, CommandError<A::Error>> {
-        let Some((first, of)) = self.store.find_command(&LogName::DOMAIN, command_id).await? else {
-            return Ok(None);
-        };
-        if of != fingerprint {
-            return Err(CommandError::CommandIdReused { command_id });
+        let Attempt { stream, id, command_id, fingerprint } = attempt;
+        let found = self.store.find_command(&LogName::DOMAIN, *command_id).await?;
+        let Some((first, of)) = found else { return Ok(None) };
+        if of != *fingerprint {
+            return Err(CommandError::CommandIdReused { command_id: *command_id });
         }
         let mut events = Vec::new();
         if let Some(count) = std::num::NonZeroU32::new(first.events) {
@@ -505,7 +553,7 @@ impl CommandExecutor {
                 });
             }
         }
-        let aggregate = self.load(id).await?.aggregate;
+        let aggregate = self.load(*id).await?.aggregate;
         Ok(Some(Executed {
             aggregate,
             version: first.version,
@@ -523,9 +571,14 @@ impl CommandExecutor {
         context: &CommandContext,
     ) -> Result<Fingerprint, CommandError<A::Error>> {
         let expected = format!("{:?}", context.expected);
-        let content =
-            serde_json::to_vec(&(stream.as_str(), commands, expected, context.occurred_at))
-                .map_err(CodecError::Unwritable)?;
+        let content = serde_json::to_vec(&(
+            &context.tenant,
+            stream.as_str(),
+            commands,
+            expected,
+            context.occurred_at,
+        ))
+        .map_err(CodecError::Unwritable)?;
         let hash = self.codec.keyed_hash("command", &content);
         let mut first = [0; 16];
         first.copy_from_slice(&hash.0[..16]);
@@ -533,7 +586,7 @@ impl CommandExecutor {
     }
 
     async fn load_snapshot<A: EventSourced>(&self, stream: &StreamId) -> Loaded<A> {
-        let nothing = || Loaded { aggregate: A::default(), version: StreamVersion(0) };
+        let nothing = Loaded::default;
         let snapshot = match self.snapshots.load(&LogName::DOMAIN, stream).await {
             Ok(Some(snapshot)) if snapshot.shape == A::SNAPSHOT_SHAPE => snapshot,
             Ok(_) => return nothing(),
@@ -543,7 +596,7 @@ impl CommandExecutor {
             }
         };
         match self.codec.decode_state(&snapshot.state, place_of(stream)).await {
-            Ok(aggregate) => Loaded { aggregate, version: snapshot.version },
+            Ok(aggregate) => Loaded { aggregate, version: snapshot.version, tenant: None },
             Err(error) => {
                 warn!(%stream, %error, "snapshot not readable, folding from the first event");
                 nothing()
@@ -577,6 +630,14 @@ impl CommandExecutor {
 /// The id that a stream's snapshot authenticates its sealed values with.
 fn place_of(stream: &StreamId) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, stream.as_str().as_bytes())
+}
+
+/// What makes a command the same command when it is sent again.
+struct Attempt {
+    stream: StreamId,
+    id: Uuid,
+    command_id: CommandId,
+    fingerprint: Fingerprint,
 }
 
 /// A decision that is not stored yet.
