@@ -6,6 +6,7 @@
 
 mod column;
 mod fold;
+pub mod models;
 mod projection;
 mod read;
 mod rows;

@@ -1,11 +1,14 @@
 //! The ports on SQLite, the embedded default.
 //!
-//! One file a purpose: `log.sqlite` for the logs, `keys.sqlite` for data keys. Each has one
-//! connection that writes and is locked against a second process.
+//! One file a purpose: `log.sqlite` for the logs, `keys.sqlite` for data keys, both locked against
+//! a second process that writes; `read_models.sqlite` for what queries read, which a second
+//! process may write too, because every commit says from which checkpoint it goes on.
 
 mod event_store;
 mod file;
+mod read_models;
 mod recently_used;
 
 pub use event_store::{LogOptions, SqliteEventStore};
 pub use file::OpenError;
+pub use read_models::SqliteReadModels;

@@ -11,6 +11,7 @@ mod event_store;
 mod key_vault;
 mod log;
 mod read_models;
+mod search_words;
 mod snapshots;
 
 pub use clock::{Clock, SystemClock};
@@ -28,4 +29,5 @@ pub use read_models::{
     Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Order, Page, Query,
     ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
 };
+pub use search_words::search_words;
 pub use snapshots::{Snapshot, SnapshotStore};

@@ -26,8 +26,17 @@ pub trait ReadModels: Send + Sync {
         &self,
         projection: &str,
         version: u32,
-        tables: &'static [Table],
+        tables: &'static [&'static Table],
     ) -> Result<GenerationId, ReadModelError>;
+
+    /// Makes what queries of a generation need (indexes, search), so that activating it is quick.
+    ///
+    /// May take long; queries never wait for it, commits at most for a part of it. A caller that
+    /// prepares, catches up again and then activates never shows its readers an older state.
+    /// [`activate`](Self::activate) does what is left undone.
+    async fn prepare(&self, _generation: GenerationId) -> Result<(), ReadModelError> {
+        Ok(())
+    }
 
     /// Makes a generation the one that answers queries, in one step for all readers; the one
     /// before it becomes [`GenerationState::Retired`] and can be activated again.
@@ -228,7 +237,9 @@ pub struct Query {
     pub table: &'static Table,
     /// All of these must hold.
     pub filters: Vec<Filter>,
-    /// Sort order; the key is always appended, so that the order is total. Nulls come last.
+    /// Sort order. Nulls come last in either direction. The key is always appended, in the
+    /// direction of the last column asked for, so that the order is total and one index can serve
+    /// it.
     pub order: Vec<Order>,
     /// Only rows after this one in the order: its `order` values, then its key.
     pub after: Option<Vec<Value>>,
@@ -262,7 +273,9 @@ pub enum Filter {
     AtMost(&'static str, Value),
     /// The column is null.
     IsNull(&'static str),
-    /// Every word of the text begins a word of one of the table's text columns, whatever its case.
+    /// Every word of the text begins a word of one of the table's text columns, whatever their
+    /// case and accents: [`search_words`](crate::search_words) says what a word is. A text without
+    /// words is no condition.
     Text(String),
     /// The point lies in the box; west may exceed east, then it crosses the antimeridian.
     WithinBox {
@@ -275,7 +288,8 @@ pub enum Filter {
         /// Eastern edge, degrees.
         east: f64,
     },
-    /// The point lies at most so far from the centre, along a great circle.
+    /// The point lies at most so far from the centre, along a great circle of a sphere with a
+    /// radius of 6,371,008.8 metres.
     WithinRadius {
         /// Degrees north of the centre.
         latitude: f64,

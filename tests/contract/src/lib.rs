@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub mod event_store;
 pub mod key_vault;
+pub mod read_models;
 pub mod snapshots;
 
 /// An empty store, and whatever must outlive it: a temporary folder, a server.
@@ -53,6 +54,7 @@ mod tests {
         for source in [
             include_str!("event_store.rs"),
             include_str!("key_vault.rs"),
+            include_str!("read_models.rs"),
             include_str!("snapshots.rs"),
         ] {
             let (_, suite) = source.split_once("_suite {").unwrap();

@@ -15,13 +15,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::queue::{Queue, Taken, Work};
+use super::queue::{Queue, Room, Taken, Work};
 use crate::file;
 use crate::recently_used::RecentlyUsed;
 
 /// The most events of one transaction: enough to spread an fsync thin, few enough to answer soon.
-const BATCH_EVENTS: usize = 4_096;
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH: Room = Room { events: 4_096, bytes: 16 << 20 };
 
 /// How many streams' heads are remembered, about 150 bytes each.
 const REMEMBERED_STREAMS: usize = 100_000;
@@ -61,8 +60,9 @@ impl Writer {
             next = file::open_writer(&self.path).ok();
             if next.is_none() {
                 // Whoever waits learns it now rather than when the file is back.
-                match self.queue.take(BATCH_EVENTS, BATCH_BYTES, Duration::from_secs(1)) {
-                    Taken::Batch(batch) => {
+                let mut batch = Vec::new();
+                match self.queue.take(&mut batch, &mut { BATCH }, Duration::from_secs(1)) {
+                    Taken::Work => {
                         batch.into_iter().for_each(|w| w.answer_unavailable(&error.to_string()));
                     }
                     Taken::Idle => {}
@@ -77,8 +77,9 @@ impl Writer {
     fn write_until_failure(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut session = Session::new(self, connection)?;
         loop {
-            match self.queue.take(BATCH_EVENTS, BATCH_BYTES, SWEEP_INTERVAL) {
-                Taken::Batch(batch) => self.write(&mut session, batch)?,
+            let (mut batch, mut room) = (Vec::new(), BATCH);
+            match self.queue.take(&mut batch, &mut room, SWEEP_INTERVAL) {
+                Taken::Work => self.write(&mut session, batch, room)?,
                 Taken::Idle => {}
                 Taken::Closed => return Ok(()),
             }
@@ -86,9 +87,17 @@ impl Writer {
         }
     }
 
-    fn write(&self, session: &mut Session<'_>, batch: Vec<Work>) -> rusqlite::Result<()> {
+    fn write(
+        &self,
+        session: &mut Session<'_>,
+        mut batch: Vec<Work>,
+        mut room: Room,
+    ) -> rusqlite::Result<()> {
+        // Who asks while others are being stored comes along, until nobody does: a commit costs
+        // more than storing a few further requests.
+        let stored = session.store(&mut batch, |batch| self.queue.take_more(batch, &mut room));
         metrics::histogram!("freehold_append_batch_requests").record(batch.len() as f64);
-        match session.store(&batch) {
+        match stored {
             Ok(verdicts) => {
                 // Heads first: who has an answer must find it covered by the head.
                 for (log, head) in session.logs.iter().zip(&*self.heads) {
@@ -187,9 +196,13 @@ impl<'c> Session<'c> {
         })
     }
 
-    /// Stores what is to be stored of a batch in one transaction.
-    fn store(&mut self, batch: &[Work]) -> Result<Vec<Verdict>, Failed> {
-        let stored = self.store_uncommitted(batch);
+    /// Stores what is to be stored of a batch in one transaction, as long as `more` adds to it.
+    fn store(
+        &mut self,
+        batch: &mut Vec<Work>,
+        more: impl FnMut(&mut Vec<Work>) -> bool,
+    ) -> Result<Vec<Verdict>, Failed> {
+        let stored = self.store_uncommitted(batch, more);
         let verdicts = stored.map_err(Failed::NothingStored)?;
         let started = Instant::now();
         self.connection.execute_batch("COMMIT").map_err(Failed::Unknown)?;
@@ -197,30 +210,43 @@ impl<'c> Session<'c> {
         Ok(verdicts)
     }
 
-    fn store_uncommitted(&mut self, batch: &[Work]) -> rusqlite::Result<Vec<Verdict>> {
+    fn store_uncommitted(
+        &mut self,
+        batch: &mut Vec<Work>,
+        mut more: impl FnMut(&mut Vec<Work>) -> bool,
+    ) -> rusqlite::Result<Vec<Verdict>> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let now = self.clock.now().timestamp_micros();
         let mut verdicts = Vec::with_capacity(batch.len());
-        for work in batch {
-            verdicts.push(match work {
-                Work::Append { log, request, .. } => {
-                    Verdict::Append(self.logs[*log].append(&mut self.names, request, now)?)
-                }
-                Work::SaveSnapshot { log, stream, snapshot, .. } => {
-                    self.save_snapshot(*log, stream, snapshot)?;
-                    Verdict::Done
-                }
-                Work::ClearSnapshots { .. } => {
-                    self.connection.execute("DELETE FROM snapshot", [])?;
-                    Verdict::Done
-                }
-            });
+        loop {
+            for work in &batch[verdicts.len()..] {
+                verdicts.push(self.store_one(work, now)?);
+            }
+            if !more(batch) {
+                break;
+            }
         }
         for log in self.logs.iter_mut().filter(|log| log.stored_head != log.head) {
             self.move_head.execute([log.head, log.recorded_at, log.id])?;
             log.stored_head = log.head;
         }
         Ok(verdicts)
+    }
+
+    fn store_one(&mut self, work: &Work, now: i64) -> rusqlite::Result<Verdict> {
+        match work {
+            Work::Append { log, request, .. } => {
+                let verdict = self.logs[*log].append(&mut self.names, request, now)?;
+                return Ok(Verdict::Append(verdict));
+            }
+            Work::SaveSnapshot { log, stream, snapshot, .. } => {
+                self.save_snapshot(*log, stream, snapshot)?;
+            }
+            Work::ClearSnapshots { .. } => {
+                self.connection.execute("DELETE FROM snapshot", [])?;
+            }
+        }
+        Ok(Verdict::Done)
     }
 
     fn save_snapshot(

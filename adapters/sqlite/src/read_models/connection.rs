@@ -1,0 +1,151 @@
+//! Opening connections: one that writes, several that read.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use freehold_ports::{ReadModelError, search_words};
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::{geometry, unavailable};
+
+/// How long a writer waits for another process that writes the same file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that one thread uses at a time.
+pub(super) type Shared = Arc<Mutex<Connection>>;
+
+/// Connections that only read; each query borrows one.
+pub(super) struct Readers {
+    idle: Mutex<Vec<Shared>>,
+    permits: Semaphore,
+}
+
+impl Readers {
+    pub(super) fn new(connections: Vec<Shared>) -> Self {
+        Self { permits: Semaphore::new(connections.len()), idle: Mutex::new(connections) }
+    }
+
+    /// Runs `read` in one read transaction on a thread that may block.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> Result<T, ReadModelError> + Send + 'static,
+    ) -> Result<T, ReadModelError> {
+        let readers = self.clone();
+        let permit = readers.permits.acquire().await.expect("the semaphore is never closed");
+        permit.forget();
+        let borrowed = Borrowed { connection: self.take(), readers: self.clone() };
+        tokio::task::spawn_blocking(move || {
+            let connection = lock(&borrowed.connection);
+            let transaction = connection.unchecked_transaction().map_err(unavailable)?;
+            read(&transaction)
+        })
+        .await
+        .map_err(|error| ReadModelError::Unavailable { source: error.into() })?
+    }
+
+    fn take(&self) -> Shared {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop().expect("there are as many permits as connections")
+    }
+}
+
+/// A connection on its way back to the idle ones, also when the caller stopped waiting.
+struct Borrowed {
+    connection: Shared,
+    readers: Arc<Readers>,
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let mut idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push(self.connection.clone());
+        self.readers.permits.add_permits(1);
+    }
+}
+
+/// The connection inside; a thread that panicked with it left no transaction open.
+pub(super) fn lock(connection: &Shared) -> std::sync::MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens the file for writing and makes it a write-ahead log.
+pub(super) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch(
+        // A power loss may undo the last transactions, each of them with its checkpoint: the log
+        // has their events. So `normal` is enough, and no commit waits for the disk.
+        // Pages of 8 KiB hold a dozen wide rows; a checkpoint of 64 MiB writes a hot page once.
+        "PRAGMA page_size = 8192;
+         PRAGMA journal_mode = wal;
+         PRAGMA synchronous = normal;
+         PRAGMA wal_autocheckpoint = 8192;
+         PRAGMA journal_size_limit = 134217728;
+         PRAGMA cache_size = -131072;",
+    )?;
+    set_up(connection)
+}
+
+/// Opens the file for reading.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.execute_batch("PRAGMA cache_size = -32768;")?;
+    set_up(connection)
+}
+
+/// Opens a database that lives as long as its connection.
+pub(super) fn open_in_memory() -> rusqlite::Result<Connection> {
+    set_up(Connection::open_in_memory()?)
+}
+
+fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.set_prepared_statement_cache_capacity(512);
+    connection.execute_batch("PRAGMA temp_store = memory; PRAGMA recursive_triggers = off;")?;
+    let flags = FunctionFlags::SQLITE_UTF8
+        | FunctionFlags::SQLITE_DETERMINISTIC
+        | FunctionFlags::SQLITE_INNOCUOUS;
+    connection.create_scalar_function("search_words", -1, flags, |context| words_of(context, 0))?;
+    connection.create_scalar_function("words_begin", -1, flags, words_begin)?;
+    connection.create_scalar_function("meters_between", 4, flags, |context| {
+        let from = (context.get(0)?, context.get(1)?);
+        let to = (context.get(2)?, context.get(3)?);
+        Ok(geometry::meters_between(from, to))
+    })?;
+    Ok(connection)
+}
+
+/// The words of all arguments from `first` on; null has none.
+fn words_of(context: &Context<'_>, first: usize) -> rusqlite::Result<String> {
+    let mut words = String::new();
+    for argument in first..context.len() {
+        if let ValueRef::Text(text) = context.get_raw(argument) {
+            words.push_str(&search_words(&String::from_utf8_lossy(text)));
+        }
+    }
+    Ok(words)
+}
+
+/// Whether every word of the first argument, as [`search_words`] gives them, begins a word of the
+/// others.
+fn words_begin(context: &Context<'_>) -> rusqlite::Result<bool> {
+    let wanted = context.get_raw(0).as_str()?;
+    let words = words_of(context, 1)?;
+    Ok(split_words(wanted).all(|word| words.contains(word)))
+}
+
+/// The words of what [`search_words`] gave, each still after its space.
+pub(super) fn split_words(words: &str) -> impl Iterator<Item = &str> {
+    let ends = words.char_indices().skip(1).filter(|(_, c)| *c == ' ').map(|(at, _)| at);
+    let mut begin = 0;
+    ends.chain((!words.is_empty()).then_some(words.len())).map(move |end| {
+        let word = &words[begin..end];
+        begin = end;
+        word
+    })
+}

@@ -1,0 +1,357 @@
+//! Read models in a SQLite file of their own.
+//!
+//! One thread owns the connection that writes; queries borrow one of several that only read, and
+//! in write-ahead mode neither waits for the other. The tables of a generation are made by
+//! [`schema`], the catalogue of generations is in [`catalogue`], questions are answered by
+//! [`query`]. Absent on purpose: what the rows mean; projections know.
+
+mod catalogue;
+mod connection;
+mod geometry;
+mod query;
+mod schema;
+mod value;
+mod writer;
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use freehold_ports::{
+    Filter, Generation, GenerationId, GlobalPosition, Key, Page, Query, ReadModelError, ReadModels,
+    Row, RowChange, Table, TableChanges,
+};
+
+use crate::file::OpenError;
+use connection::{Readers, Shared};
+use query::Planner;
+use schema::PhysicalTable;
+use value::Bound;
+use writer::Writer;
+
+/// How many queries run at the same time at least; more wait for a connection.
+const MIN_READERS: usize = 4;
+
+/// [`ReadModels`] in a SQLite file, or in memory.
+pub struct SqliteReadModels {
+    writer: Writer,
+    readers: Arc<Readers>,
+    planner: Arc<Planner>,
+}
+
+impl SqliteReadModels {
+    /// Opens the read models in a folder, making what is not there.
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join("read_models.sqlite");
+        let unavailable = |error: rusqlite::Error| OpenError::unavailable(&path, error);
+        std::fs::create_dir_all(folder).map_err(|error| OpenError::unavailable(folder, error))?;
+        let mut writer = connection::open_writer(&path).map_err(unavailable)?;
+        catalogue::migrate(&mut writer, &path)?;
+        let count = std::thread::available_parallelism().map_or(1, usize::from).max(MIN_READERS);
+        let readers = (0..count).map(|_| connection::open_reader(&path).map(shared));
+        let readers = readers.collect::<Result<_, _>>().map_err(unavailable)?;
+        Self::start(&path, shared(writer), readers)
+    }
+
+    /// Read models that live as long as this value.
+    ///
+    /// One connection serves everything, so here a query waits for a commit that is being written.
+    /// SQLite's shared memory databases would lock queries out of it just the same, but answer
+    /// "busy" instead of waiting in line.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        let path = Path::new(":memory:");
+        let opened = connection::open_in_memory();
+        let mut connection = opened.map_err(|error| OpenError::unavailable(path, error))?;
+        catalogue::migrate(&mut connection, path)?;
+        let connection = shared(connection);
+        Self::start(path, connection.clone(), vec![connection])
+    }
+
+    fn start(path: &Path, writer: Shared, readers: Vec<Shared>) -> Result<Self, OpenError> {
+        let writer = Writer::start(writer).map_err(|error| OpenError::unavailable(path, error))?;
+        Ok(Self { writer, readers: Arc::new(Readers::new(readers)), planner: Arc::default() })
+    }
+}
+
+fn shared(connection: rusqlite::Connection) -> Shared {
+    Arc::new(Mutex::new(connection))
+}
+
+fn unavailable(error: rusqlite::Error) -> ReadModelError {
+    ReadModelError::Unavailable { source: error.into() }
+}
+
+#[async_trait]
+impl ReadModels for SqliteReadModels {
+    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
+        let projection = projection.to_owned();
+        self.readers.read(move |reader| catalogue::generations(reader, &projection)).await
+    }
+
+    async fn create_generation(
+        &self,
+        projection: &str,
+        version: u32,
+        tables: &'static [&'static Table],
+    ) -> Result<GenerationId, ReadModelError> {
+        tables.iter().copied().try_for_each(schema::check_declaration)?;
+        let projection = projection.to_owned();
+        let create = move |transaction: &rusqlite::Transaction<'_>| {
+            catalogue::create(transaction, &projection, version, tables).map_err(unavailable)
+        };
+        self.writer.transact(create).await
+    }
+
+    async fn prepare(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        loop {
+            let generation = generation.clone();
+            let piece = move |transaction: &rusqlite::Transaction<'_>| {
+                catalogue::prepare_a_piece(transaction, &generation)
+            };
+            if !self.writer.transact(piece).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.prepare(generation.clone()).await?;
+        self.writer.transact(move |transaction| catalogue::swap(transaction, &generation)).await
+    }
+
+    async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        let drop = move |transaction: &rusqlite::Transaction<'_>| {
+            catalogue::drop_generation(transaction, &generation)
+        };
+        self.writer.transact(drop).await
+    }
+
+    async fn fetch(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Row>, ReadModelError> {
+        keys.iter().try_for_each(|key| value::check_key(table, &key.0))?;
+        self.readers.read(move |reader| fetch(reader, &generation, table, &keys)).await
+    }
+
+    async fn commit(
+        &self,
+        generation: GenerationId,
+        from: GlobalPosition,
+        to: GlobalPosition,
+        changes: Vec<TableChanges>,
+    ) -> Result<(), ReadModelError> {
+        for TableChanges { table, changes } in &changes {
+            changes.iter().try_for_each(|change| match change {
+                RowChange::Put(row) => value::check_row(table, row),
+                RowChange::Delete(key) => value::check_key(table, &key.0),
+            })?;
+        }
+        self.writer.commit(generation, from, to, changes).await
+    }
+
+    async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
+        query::check(&query)?;
+        let projection = projection.to_owned();
+        let planner = self.planner.clone();
+        self.readers.read(move |reader| query::page(reader, &planner, &projection, &query)).await
+    }
+
+    async fn count(
+        &self,
+        projection: &str,
+        table: &'static Table,
+        filters: Vec<Filter>,
+    ) -> Result<u64, ReadModelError> {
+        query::check_filters(table, &filters)?;
+        let projection = projection.to_owned();
+        let planner = self.planner.clone();
+        let count = move |reader: &rusqlite::Connection| {
+            query::count(reader, &planner, &projection, table, &filters)
+        };
+        self.readers.read(count).await
+    }
+
+    async fn scan(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        after: Option<Key>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<Row>, ReadModelError> {
+        if let Some(key) = &after {
+            value::check_key(table, &key.0)?;
+        }
+        self.readers.read(move |reader| scan(reader, &generation, table, after, limit)).await
+    }
+}
+
+fn fetch(
+    reader: &rusqlite::Connection,
+    generation: &GenerationId,
+    table: &'static Table,
+    keys: &[Key],
+) -> Result<Vec<Row>, ReadModelError> {
+    catalogue::checkpoint(reader, generation)?;
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let equals: Vec<String> =
+        names[..table.key_columns].iter().map(|name| format!("\"{name}\" = ?")).collect();
+    let sql = format!(
+        "SELECT {} FROM \"{}\" WHERE {}",
+        schema::quoted(&names),
+        PhysicalTable::new(table.name, generation.number).rows(),
+        equals.join(" AND "),
+    );
+    // In one process a look-up for each key costs less than a statement that joins all of them.
+    let mut statement = reader.prepare_cached(&sql).map_err(unavailable)?;
+    let mut rows = Vec::with_capacity(keys.len());
+    for key in keys {
+        for (place, value) in key.0.iter().enumerate() {
+            statement.raw_bind_parameter(place + 1, Bound(value)).map_err(unavailable)?;
+        }
+        let mut found = statement.raw_query();
+        if let Some(row) = found.next().map_err(unavailable)? {
+            rows.push(value::read_row(table, row)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn scan(
+    reader: &rusqlite::Connection,
+    generation: &GenerationId,
+    table: &'static Table,
+    after: Option<Key>,
+    limit: NonZeroU32,
+) -> Result<Vec<Row>, ReadModelError> {
+    catalogue::checkpoint(reader, generation)?;
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let key = schema::quoted(&names[..table.key_columns]);
+    let values = after.map_or_else(Vec::new, |key| key.0);
+    let condition = match &*values {
+        [] => String::new(),
+        values => format!("WHERE ({key}) > ({})", vec!["?"; values.len()].join(", ")),
+    };
+    let sql = format!(
+        "SELECT {} FROM \"{}\" {condition} ORDER BY {key} LIMIT {limit}",
+        schema::quoted(&names),
+        PhysicalTable::new(table.name, generation.number).rows(),
+    );
+    let mut statement = reader.prepare_cached(&sql).map_err(unavailable)?;
+    let mut selected = statement
+        .query(rusqlite::params_from_iter(values.iter().map(Bound)))
+        .map_err(unavailable)?;
+    let mut rows = Vec::new();
+    while let Some(row) = selected.next().map_err(unavailable)? {
+        rows.push(value::read_row(table, row)?);
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_contract::Fresh;
+    use freehold_ports::{Column, ColumnKind, Order, Value};
+
+    use super::*;
+
+    /// The suite once more with the plans of a large table, whose filters leave many rows.
+    mod when_two_rows_are_many {
+        use super::*;
+
+        fn fresh() -> Fresh<dyn ReadModels> {
+            let mut store = SqliteReadModels::in_memory().unwrap();
+            store.planner = Arc::new(Planner::with_few(1));
+            Fresh::new(Arc::new(store))
+        }
+
+        freehold_contract::read_models_suite!(fresh());
+    }
+
+    const fn column(name: &'static str, kind: ColumnKind) -> Column {
+        Column { name, kind }
+    }
+
+    const OLD: Table = Table {
+        name: "home",
+        columns: &[
+            column("home", ColumnKind::Integer),
+            column("price", ColumnKind::Integer),
+            column("title", ColumnKind::Text),
+        ],
+        key_columns: 1,
+        indexes: &[],
+        text_search: &[],
+        spatial: None,
+    };
+    static BEFORE: [&Table; 1] = [&OLD];
+    static AFTER: Table = Table {
+        columns: &[
+            column("home", ColumnKind::Integer),
+            column("rooms", ColumnKind::Integer),
+            column("title", ColumnKind::Text),
+            column("price", ColumnKind::Real),
+        ],
+        indexes: &[&["rooms"], &["title"]],
+        text_search: &["title"],
+        ..OLD
+    };
+
+    fn row(home: i64, title: &str) -> Row {
+        Row(vec![Value::Integer(home), Value::Integer(5), Value::Text(Arc::from(title))])
+    }
+
+    /// A new release queries what the old one built until its own generation is ready.
+    #[tokio::test]
+    async fn a_generation_of_another_declaration_answers_with_nulls_for_what_it_lacks() {
+        let store = SqliteReadModels::in_memory().unwrap();
+        let old = store.create_generation("homes", 1, &BEFORE).await.unwrap();
+        let rows = [row(1, "red brick"), row(2, "blue")].map(RowChange::Put).to_vec();
+        let changes = vec![TableChanges { table: &OLD, changes: rows }];
+        store.commit(old.clone(), GlobalPosition(0), GlobalPosition(1), changes).await.unwrap();
+        store.activate(old).await.unwrap();
+        let query = |filters| Query {
+            table: &AFTER,
+            filters,
+            order: vec![Order { column: "rooms", descending: true }],
+            after: None,
+            before: None,
+            backwards: false,
+            limit: NonZeroU32::new(10).unwrap(),
+        };
+
+        let found = store.query("homes", query(vec![Filter::Text("BRICK".into())])).await.unwrap();
+
+        let title = Value::Text(Arc::from("red brick"));
+        assert_eq!(found.rows, [Row(vec![Value::Integer(1), Value::Null, title, Value::Null])]);
+        let priced = Filter::AtLeast("price", Value::Real(0.0));
+        assert_eq!(store.query("homes", query(vec![priced])).await.unwrap().rows, []);
+        assert_eq!(store.query("homes", query(Vec::new())).await.unwrap().rows.len(), 2);
+    }
+
+    /// A second process on the same file sees what the first has committed, and may write too.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_processes_may_open_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = SqliteReadModels::open(folder.path()).unwrap();
+        let other = SqliteReadModels::open(folder.path()).unwrap();
+        let generation = one.create_generation("homes", 1, &BEFORE).await.unwrap();
+        let change = |home| {
+            let changes = vec![RowChange::Put(row(home, ""))];
+            vec![TableChanges { table: &OLD, changes }]
+        };
+        for at in 0..20 {
+            let (from, to) = (GlobalPosition(at), GlobalPosition(at + 1));
+            let home = i64::try_from(at).unwrap();
+            let (store, stale) = if at % 2 == 0 { (&one, &other) } else { (&other, &one) };
+            store.commit(generation.clone(), from, to, change(home)).await.unwrap();
+            let late = stale.commit(generation.clone(), from, to, change(home)).await;
+            assert!(matches!(late, Err(ReadModelError::CheckpointMoved { .. })));
+        }
+        other.activate(generation).await.unwrap();
+        assert_eq!(one.count("homes", &OLD, Vec::new()).await.unwrap(), 20);
+    }
+}

@@ -1,0 +1,220 @@
+//! The one thread that writes.
+//!
+//! Commits that wait at the same moment share a transaction, each in a savepoint of its own, so
+//! that a refused one takes nothing with it. Whatever else changes the file (making a generation,
+//! one piece of preparing it, swapping) comes between them.
+
+use freehold_ports::{
+    GenerationId, GlobalPosition, ReadModelError, RowChange, TableChanges, Value,
+};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::catalogue;
+use super::connection::{Shared, lock};
+use super::schema::{PhysicalTable, quoted};
+use super::unavailable;
+use super::value::Bound;
+
+/// The most rows that commits may gather in one transaction; a larger one goes alone.
+const ROWS_PER_TRANSACTION: usize = 20_000;
+
+/// What waits for the writer; more callers wait for a place in the queue.
+const QUEUE: usize = 64;
+
+type Reply = oneshot::Sender<Result<(), ReadModelError>>;
+
+/// Hands work to the thread that writes.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Commit(Commit),
+    Other(Box<dyn FnOnce(&mut Connection) + Send>),
+}
+
+struct Commit {
+    generation: GenerationId,
+    from: GlobalPosition,
+    to: GlobalPosition,
+    changes: Vec<TableChanges>,
+    reply: Reply,
+}
+
+impl Commit {
+    fn rows(&self) -> usize {
+        self.changes.iter().map(|table| table.changes.len()).sum()
+    }
+}
+
+impl Writer {
+    pub(super) fn start(connection: Shared) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new().name("read-models-writer".to_owned());
+        thread.spawn(move || run(&connection, queue))?;
+        Ok(Self { jobs })
+    }
+
+    pub(super) async fn commit(
+        &self,
+        generation: GenerationId,
+        from: GlobalPosition,
+        to: GlobalPosition,
+        changes: Vec<TableChanges>,
+    ) -> Result<(), ReadModelError> {
+        let (reply, answer) = oneshot::channel();
+        let commit = Commit { generation, from, to, changes, reply };
+        self.jobs.send(Job::Commit(commit)).await.map_err(gone)?;
+        answer.await.map_err(gone)?
+    }
+
+    /// Runs `work` in a transaction of its own, which is kept if it succeeds.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, ReadModelError> + Send + 'static,
+    ) -> Result<T, ReadModelError> {
+        let (reply, answer) = oneshot::channel();
+        let job = move |connection: &mut Connection| {
+            // Nobody waits for the answer if the caller gave up.
+            let _ = reply.send(in_transaction(connection, work));
+        };
+        self.jobs.send(Job::Other(Box::new(job))).await.map_err(gone)?;
+        answer.await.map_err(gone)?
+    }
+}
+
+fn gone(_: impl Sized) -> ReadModelError {
+    ReadModelError::Unavailable { source: "the writer of the read models has ended".into() }
+}
+
+fn in_transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, ReadModelError>,
+) -> Result<T, ReadModelError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(unavailable)?;
+    let result = work(&transaction)?;
+    transaction.commit().map_err(unavailable)?;
+    Ok(result)
+}
+
+fn run(connection: &Shared, mut queue: mpsc::Receiver<Job>) {
+    let mut next = queue.blocking_recv();
+    while let Some(job) = next.take() {
+        match job {
+            Job::Other(work) => work(&mut lock(connection)),
+            Job::Commit(first) => {
+                let mut rows = first.rows();
+                let mut batch = vec![first];
+                while let Ok(job) = queue.try_recv() {
+                    match job {
+                        Job::Commit(commit) if rows + commit.rows() <= ROWS_PER_TRANSACTION => {
+                            rows += commit.rows();
+                            batch.push(commit);
+                        }
+                        other => {
+                            next = Some(other);
+                            break;
+                        }
+                    }
+                }
+                commit_together(&mut lock(connection), batch);
+            }
+        }
+        if next.is_none() {
+            next = queue.blocking_recv();
+        }
+    }
+}
+
+fn commit_together(connection: &mut Connection, batch: Vec<Commit>) {
+    if let [commit] = &*batch {
+        let outcome = in_transaction(connection, |transaction| write(transaction, commit));
+        return answer(batch, vec![outcome]);
+    }
+    let outcomes = in_transaction(connection, |transaction| {
+        batch.iter().map(|commit| write_or_undo(transaction, commit)).collect()
+    });
+    match outcomes {
+        Ok(outcomes) => answer(batch, outcomes),
+        // Nothing of the batch was kept. Alone, each gets the answer that is its own.
+        Err(_) => batch.into_iter().for_each(|commit| commit_together(connection, vec![commit])),
+    }
+}
+
+fn answer(batch: Vec<Commit>, outcomes: Vec<Result<(), ReadModelError>>) {
+    for (commit, outcome) in batch.into_iter().zip(outcomes) {
+        // Nobody waits for the answer if the caller gave up.
+        let _ = commit.reply.send(outcome);
+    }
+}
+
+/// Writes one of several commits of a transaction; a refused one leaves nothing behind. Fails if
+/// the transaction as a whole cannot go on.
+fn write_or_undo(
+    transaction: &Transaction<'_>,
+    commit: &Commit,
+) -> Result<Result<(), ReadModelError>, ReadModelError> {
+    transaction.execute_batch("SAVEPOINT one").map_err(unavailable)?;
+    let outcome = write(transaction, commit);
+    let end = if outcome.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
+    transaction.execute_batch(end).map_err(unavailable)?;
+    Ok(outcome)
+}
+
+fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), ReadModelError> {
+    let actual = catalogue::checkpoint(transaction, &commit.generation)?;
+    if actual != commit.from {
+        return Err(ReadModelError::CheckpointMoved {
+            generation: commit.generation.clone(),
+            expected: commit.from,
+            actual,
+        });
+    }
+    for changes in &commit.changes {
+        write_table(transaction, commit.generation.number, changes).map_err(unavailable)?;
+    }
+    catalogue::move_checkpoint(transaction, &commit.generation, commit.to)
+}
+
+fn write_table(
+    transaction: &Transaction<'_>,
+    generation: u32,
+    TableChanges { table, changes }: &TableChanges,
+) -> rusqlite::Result<()> {
+    let physical = PhysicalTable::new(table.name, generation);
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let (key, others) = names.split_at(table.key_columns);
+    let updates: Vec<String> =
+        others.iter().map(|name| format!("\"{name}\" = excluded.\"{name}\"")).collect();
+    let conflict = match &*updates {
+        [] => "NOTHING".to_owned(),
+        updates => format!("UPDATE SET {}", updates.join(", ")),
+    };
+    let mut put = transaction.prepare_cached(&format!(
+        "INSERT INTO \"{}\" ({}) VALUES ({}) ON CONFLICT ({}) DO {conflict}",
+        physical.rows(),
+        quoted(&names),
+        vec!["?"; names.len()].join(", "),
+        quoted(key),
+    ))?;
+    let equals: Vec<String> = key.iter().map(|name| format!("\"{name}\" = ?")).collect();
+    let mut delete = transaction.prepare_cached(&format!(
+        "DELETE FROM \"{}\" WHERE {}",
+        physical.rows(),
+        equals.join(" AND "),
+    ))?;
+    for change in changes {
+        let (statement, values): (_, &[Value]) = match change {
+            RowChange::Put(row) => (&mut put, &row.0),
+            RowChange::Delete(key) => (&mut delete, &key.0),
+        };
+        for (place, value) in values.iter().enumerate() {
+            statement.raw_bind_parameter(place + 1, Bound(value))?;
+        }
+        statement.raw_execute()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! The command line: one file per noun.
+//!
+//! Data goes to stdout through [`Output`], everything else to stderr; a command that fails says
+//! what happened, with which input and what to do next, and ends with an [`Exit`] code.
+
+mod completions;
+mod config;
+mod exit;
+mod output;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::{CliError, Exit};
+pub use output::{Format, Output, Row, Rows};
+
+use crate::config::{Loaded, Sources};
+
+/// Freehold: an event-sourced platform for rental marketplaces.
+#[derive(Debug, Parser)]
+#[command(name = "freehold", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The configuration file; without it ./freehold.toml, if there is one
+    #[arg(long, env = "FREEHOLD_CONFIG", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the log and the read models are (store.url)
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<String>,
+    /// How data is written; a table on a terminal, else ndjson
+    #[arg(long, global = true)]
+    format: Option<Format>,
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Answer yes to every question
+    #[arg(long, short, global = true)]
+    yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve GraphQL, ingestion, health and metrics
+    Serve(serve::Serve),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Make bearer tokens
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// Does what was asked and says what went wrong.
+    pub fn run(self) -> Exit {
+        let Self { global, command } = self;
+        let result = match command {
+            Command::Serve(serve) => serve.run(&global),
+            Command::Config(config) => config.run(&global),
+            Command::Token(token) => token.run(&global),
+            Command::Completions(completions) => completions.run(),
+        };
+        match result {
+            Ok(()) => Exit::Ok,
+            Err(error) => {
+                eprintln!("error: {error}");
+                error.exit
+            }
+        }
+    }
+}
+
+impl Global {
+    /// Reads the configuration, with these flags and those of a command on top, and says what was
+    /// set in vain.
+    fn load(
+        &self,
+        flags: impl IntoIterator<Item = (&'static str, &'static str, String)>,
+    ) -> Result<Loaded, CliError> {
+        let store = self.store.clone().map(|url| ("store.url", "--store", url));
+        let flags = store.into_iter().chain(flags).collect();
+        let loaded = Sources::of_process(self.config.clone(), flags).load()?;
+        for warning in &loaded.warnings {
+            self.output().note(&format!("warning: {warning}"));
+        }
+        Ok(loaded)
+    }
+
+    fn output(&self) -> Output {
+        Output::new(self.format, self.quiet, self.yes)
+    }
+}

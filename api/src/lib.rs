@@ -1,0 +1,9 @@
+//! Freehold, the outer shell: configuration, HTTP, GraphQL over HTTP, and the command line.
+//!
+//! A library beside the binary so that tests start the server in their own process.
+
+mod about;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod telemetry;
