@@ -5,5 +5,7 @@
 mod about;
 pub mod cli;
 pub mod config;
+pub mod graphql;
 pub mod http;
+pub mod platform;
 pub mod telemetry;

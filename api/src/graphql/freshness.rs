@@ -1,0 +1,50 @@
+//! Reading one's own writes: waiting until a read model has seen a position.
+
+use std::time::Duration;
+
+use freehold_ports::{GenerationState, GlobalPosition, ReadModelError, ReadModels};
+use tokio::time::{Instant, sleep};
+
+use super::Fault;
+use super::scalars::Position;
+use crate::platform::{Platform, Stale};
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// Waits until a projection has seen the position that a client asked for, if it asked for one.
+///
+/// - Errors: [`Fault::Stale`] after the platform's freshness limit.
+pub(crate) async fn fresh(
+    platform: &Platform,
+    projection: &'static str,
+    asked: Option<Position>,
+) -> Result<(), Fault> {
+    let Some(Position(asked)) = asked else { return Ok(()) };
+    let at = reached(&*platform.models, projection, asked, platform.freshness_limit).await?;
+    if at < asked { Err(Stale { projection, at, asked }.into()) } else { Ok(()) }
+}
+
+/// Waits until a projection has seen a position, or `limit` is over; answers where it stands.
+pub(crate) async fn reached(
+    models: &dyn ReadModels,
+    projection: &str,
+    asked: GlobalPosition,
+    limit: Duration,
+) -> Result<GlobalPosition, Fault> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let at = checkpoint(models, projection).await?;
+        if at >= asked || Instant::now() >= deadline {
+            return Ok(at);
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// The last position that a projection's answers show.
+async fn checkpoint(models: &dyn ReadModels, projection: &str) -> Result<GlobalPosition, Fault> {
+    let generations = models.generations(projection).await?;
+    let active = generations.iter().find(|g| g.state == GenerationState::Active);
+    let not_built = || ReadModelError::NotBuilt(projection.into());
+    Ok(active.ok_or_else(not_built)?.checkpoint)
+}

@@ -1,0 +1,68 @@
+//! The GraphQL schema.
+//!
+//! Reads are here; mutations have a module of their own. Objects wrap rows of the read models and
+//! fetch what stands beside them through [`loaders`]; every connection is in [`connection`], every
+//! error in [`fault`]. HTTP is not here: a server executes the [`Schema`] with a
+//! [`Caller`](crate::platform::Caller) in the data of each request.
+
+mod connection;
+pub mod fault;
+pub mod filter;
+mod freshness;
+mod limits;
+mod loaders;
+pub mod objects;
+mod projections;
+pub mod query;
+pub mod scalars;
+pub mod subscription;
+
+use std::sync::Arc;
+
+use async_graphql::Context;
+
+pub use self::fault::Fault;
+use self::limits::Doorkeeper;
+pub use self::limits::{InvalidLimit, Limits};
+use self::loaders::Loaders;
+pub use self::query::Query;
+pub use self::subscription::Subscription;
+use crate::platform::{Caller, Platform};
+
+/// The commands that clients may send.
+pub type Mutation = async_graphql::EmptyMutation;
+
+/// Everything clients may ask.
+pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
+
+/// The schema over a platform.
+pub fn schema(platform: Arc<Platform>, limits: Limits) -> Schema {
+    let loaders = Loaders::new(&platform.models);
+    let mut builder = Schema::build(Query, Mutation::default(), Subscription)
+        .limit_depth(limits.depth)
+        .limit_complexity(limits.complexity)
+        .limit_directives(limits.directives)
+        .extension(Doorkeeper { aliases: limits.aliases })
+        .data(platform)
+        .data(loaders);
+    if !limits.introspection {
+        builder = builder.disable_introspection().disable_suggestions();
+    }
+    builder.data(limits).finish()
+}
+
+fn platform<'a>(ctx: &Context<'a>) -> &'a Arc<Platform> {
+    ctx.data_unchecked()
+}
+
+fn loaders<'a>(ctx: &Context<'a>) -> &'a Loaders {
+    ctx.data_unchecked()
+}
+
+/// Who asks; a server that forgets to say so answers nobody.
+fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller, Fault> {
+    ctx.data_opt::<Caller>().ok_or_else(|| {
+        tracing::error!("a request reached the schema without its caller");
+        Fault::Internal
+    })
+}
