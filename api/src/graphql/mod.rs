@@ -11,6 +11,7 @@ pub mod filter;
 mod freshness;
 mod limits;
 mod loaders;
+pub mod mutation;
 pub mod objects;
 mod projections;
 pub mod query;
@@ -25,12 +26,10 @@ pub use self::fault::Fault;
 use self::limits::Doorkeeper;
 pub use self::limits::{InvalidLimit, Limits};
 use self::loaders::Loaders;
+pub use self::mutation::Mutation;
 pub use self::query::Query;
 pub use self::subscription::Subscription;
 use crate::platform::{Caller, Platform};
-
-/// The commands that clients may send.
-pub type Mutation = async_graphql::EmptyMutation;
 
 /// Everything clients may ask.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
