@@ -5,7 +5,10 @@
 //! taken after the position I looked at" is then decided by the store together with the append.
 
 use freehold_domain::{Claim, ClaimKey, Uniqueness};
-use freehold_ports::{EventCodec, EventStore, GlobalPosition, LogName, ReadError, StreamId, Tag};
+use freehold_ports::{
+    Boundary, EventCodec, EventStore, GlobalPosition, LogName, ReadError, StreamId, Tag,
+    TaggedEvent,
+};
 
 /// The tag of a claim; an erased key has none, and one that does not fit is stood for by its hash.
 pub(crate) fn tag_of(claim: &Claim, codec: &EventCodec) -> Option<Tag> {
@@ -22,28 +25,49 @@ pub(crate) fn tag_of(claim: &Claim, codec: &EventCodec) -> Option<Tag> {
     Some(tag(&key).or_else(|_| tag(&hash(&key))).expect("a namespace and a hash make a tag"))
 }
 
-/// Where a key stands.
-pub(crate) struct Holding {
-    /// The stream that holds it, if one does.
-    pub(crate) holder: Option<StreamId>,
-    /// The position where it was last taken; 0 if it never was.
-    pub(crate) taken_at: GlobalPosition,
+/// The condition under which `stream` may take the key behind `tag`, none if it holds it already,
+/// or the stream that holds it.
+pub(crate) async fn condition(
+    store: &dyn EventStore,
+    tenant: &str,
+    stream: &StreamId,
+    tag: &Tag,
+) -> Result<Result<Option<Boundary>, StreamId>, ReadError> {
+    let free_after = |after| Ok(Some(Boundary { tag: tag.clone(), after }));
+    Ok(match last_taken(store, tenant, tag).await? {
+        None => free_after(GlobalPosition(0)),
+        Some((taken, _)) if taken.stream == *stream => Ok(None),
+        Some((taken, Uniqueness::Released)) => free_after(taken.position),
+        Some((taken, Uniqueness::Taken)) => Err(taken.stream),
+    })
 }
 
-/// Who holds the key behind `tag` in a tenant.
-pub(crate) async fn holding(
+/// The stream that holds the key behind `tag`, if one does.
+pub(crate) async fn holder(
     store: &dyn EventStore,
     tenant: &str,
     tag: &Tag,
-) -> Result<Holding, ReadError> {
+) -> Result<Option<StreamId>, ReadError> {
+    Ok(match last_taken(store, tenant, tag).await? {
+        Some((taken, Uniqueness::Taken)) => Some(taken.stream),
+        Some((_, Uniqueness::Released)) | None => None,
+    })
+}
+
+/// Who last took the key behind `tag`, and whether it was given back since.
+async fn last_taken(
+    store: &dyn EventStore,
+    tenant: &str,
+    tag: &Tag,
+) -> Result<Option<(TaggedEvent, Uniqueness)>, ReadError> {
     let Some(taken) = store.last_tagged(&LogName::DOMAIN, tenant, tag).await? else {
-        return Ok(Holding { holder: None, taken_at: GlobalPosition(0) });
+        return Ok(None);
     };
-    let taken_at = taken.position;
-    let released = match tag.as_str().replacen(':', "-released:", 1).parse::<Tag>() {
-        Ok(released) => store.last_tagged(&LogName::DOMAIN, tenant, &released).await?,
-        Err(_) => None,
+    let Ok(released) = tag.as_str().replacen(':', "-released:", 1).parse::<Tag>() else {
+        return Ok(Some((taken, Uniqueness::Taken)));
     };
-    let is_free = released.is_some_and(|released| released.position > taken_at);
-    Ok(Holding { holder: (!is_free).then_some(taken.stream), taken_at })
+    Ok(match store.last_tagged(&LogName::DOMAIN, tenant, &released).await? {
+        Some(released) if released.position > taken.position => Some((taken, Uniqueness::Released)),
+        _ => Some((taken, Uniqueness::Taken)),
+    })
 }

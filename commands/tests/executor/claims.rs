@@ -126,7 +126,7 @@ async fn the_holder_of_a_key_is_known_at_once_also_of_a_long_one() {
         };
         let holder = |tenant: &'static str, source: &'static str| {
             let (platform, claim) = (platform.clone(), claim(source));
-            async move { platform.executor.holder(tenant, &claim).await.unwrap() }
+            async move { platform.executor.holder_of(tenant, &claim).await.unwrap() }
         };
 
         let held_by = holder("acme", "berlin").await.unwrap();

@@ -229,7 +229,7 @@ impl<'a> Form<'a> {
     async fn holder(&self, namespace: &'static str, key: String) -> Result<Option<Uuid>, Fault> {
         let (uniqueness, key) = (Uniqueness::Taken, ClaimKey::Clear(key));
         let claim = Claim { namespace, uniqueness, key };
-        let held_by = self.platform.executor.holder(&self.context.tenant, &claim).await?;
+        let held_by = self.platform.executor.holder_of(&self.context.tenant, &claim).await?;
         Ok(held_by.and_then(|stream| Uuid::try_parse(stream.id()).ok()))
     }
 
