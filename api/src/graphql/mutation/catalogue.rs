@@ -58,7 +58,7 @@ macro_rules! mutations {
         $(
             $(#[$doc])*
             #[derive(async_graphql::InputObject)]
-            pub struct $input {
+            pub(crate) struct $input {
                 $( $(#[$field_doc])* $field: $value, )*
                 #[graphql(flatten)]
                 asked: $crate::graphql::mutation::input::Asked,
@@ -91,7 +91,7 @@ macro_rules! mutations {
 
         $(#[$root_doc])*
         #[derive(Default)]
-        pub struct $root;
+        pub(crate) struct $root;
 
         #[async_graphql::Object]
         impl $root {$(

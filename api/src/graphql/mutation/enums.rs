@@ -5,7 +5,7 @@ use async_graphql::Enum;
 /// Why a listing came back on the market.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "freehold_domain::property::BackOnMarketCause")]
-pub enum BackOnMarketCause {
+pub(crate) enum BackOnMarketCause {
     /// Its owner or agent put it back.
     Resumed,
     /// The application that held it was declined.
@@ -21,7 +21,7 @@ pub enum BackOnMarketCause {
 /// A fact of a property, without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "freehold_domain::property::FactField")]
-pub enum FactField {
+pub(crate) enum FactField {
     /// What kind of home it is.
     PropertyType,
     /// A public headline.
@@ -56,7 +56,7 @@ pub enum FactField {
 
 /// A field of a profile, without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-pub enum ProfileField {
+pub(crate) enum ProfileField {
     /// The name they want to be shown under.
     DisplayName,
     /// Their e-mail address.
@@ -68,7 +68,7 @@ pub enum ProfileField {
 /// In which shape a person receives their data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "freehold_domain::user::ExportFormat")]
-pub enum ExportFormat {
+pub(crate) enum ExportFormat {
     /// One JSON document.
     Json,
     /// A table for each kind of record.

@@ -17,7 +17,7 @@ use crate::http::Role;
 
 /// Forgets a user who asked for it.
 #[derive(Clone, Debug, InputObject)]
-pub struct UserEraseInput {
+pub(crate) struct UserEraseInput {
     /// The user.
     user: ID,
     /// The reference of the certificate of erasure; a new one where absent.
@@ -33,7 +33,7 @@ impl MutationInput for UserEraseInput {
 
 /// The mutation that is more than one command.
 #[derive(Default)]
-pub struct ErasureMutations;
+pub(crate) struct ErasureMutations;
 
 #[Object]
 impl ErasureMutations {

@@ -13,7 +13,7 @@ use crate::graphql::scalars::{Date, Long};
 
 /// What every input may say besides.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// A UUID that names this command: sent again, it gives the first answer and changes nothing.
     pub(crate) command_id: Option<ID>,
     /// The version that you believe the stream has; another one is a `VERSION_CONFLICT`.
@@ -27,7 +27,7 @@ pub struct Asked {
 
 /// A price: how much, in which currency, how often.
 #[derive(Clone, Debug, InputObject)]
-pub struct PriceInput {
+pub(crate) struct PriceInput {
     /// Minor units of the currency, cents for EUR and yen for JPY; more than zero.
     pub(crate) amount_minor: Long,
     /// ISO 4217 code.
@@ -38,7 +38,7 @@ pub struct PriceInput {
 
 /// A point on earth, WGS 84.
 #[derive(Clone, Copy, Debug, InputObject)]
-pub struct CoordinatesInput {
+pub(crate) struct CoordinatesInput {
     /// Degrees north, -90 to 90.
     pub(crate) latitude: f64,
     /// Degrees east, -180 to 180.
@@ -47,7 +47,7 @@ pub struct CoordinatesInput {
 
 /// A postal address.
 #[derive(Clone, Debug, InputObject)]
-pub struct AddressInput {
+pub(crate) struct AddressInput {
     /// Street, house number, unit.
     pub(crate) street: Option<String>,
     /// City or locality.
@@ -62,7 +62,7 @@ pub struct AddressInput {
 
 /// An area with its unit.
 #[derive(Clone, Debug, InputObject)]
-pub struct AreaInput {
+pub(crate) struct AreaInput {
     /// How much, in `unit`; more than zero.
     pub(crate) value: f64,
     /// In which unit.
@@ -71,7 +71,7 @@ pub struct AreaInput {
 
 /// Facts of a unit; what is absent or null is not said.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct PropertyFactsInput {
+pub(crate) struct PropertyFactsInput {
     /// What kind of home it is.
     pub(crate) property_type: Option<PropertyType>,
     /// A public headline.
@@ -106,7 +106,7 @@ pub struct PropertyFactsInput {
 
 /// What a geocoder says about an address.
 #[derive(Clone, Debug, OneofObject)]
-pub enum GeocodingInput {
+pub(crate) enum GeocodingInput {
     /// It is here.
     Found(GeocodingFoundInput),
     /// There is no such place.
@@ -115,7 +115,7 @@ pub enum GeocodingInput {
 
 /// Where a geocoder found an address.
 #[derive(Clone, Debug, InputObject)]
-pub struct GeocodingFoundInput {
+pub(crate) struct GeocodingFoundInput {
     /// Where.
     pub(crate) coordinates: CoordinatesInput,
     /// How close to the truth that is.
@@ -126,14 +126,14 @@ pub struct GeocodingFoundInput {
 
 /// Why a geocoder did not find an address.
 #[derive(Clone, Debug, InputObject)]
-pub struct GeocodingNotFoundInput {
+pub(crate) struct GeocodingNotFoundInput {
     /// In the geocoder's words.
     pub(crate) reason: String,
 }
 
 /// One cost of moving in.
 #[derive(Clone, Debug, InputObject)]
-pub struct MoveInCostInput {
+pub(crate) struct MoveInCostInput {
     /// What it is for; each kind once.
     pub(crate) kind: MoveInCostKind,
     /// How much; due once.
@@ -142,7 +142,7 @@ pub struct MoveInCostInput {
 
 /// One fee besides the rent.
 #[derive(Clone, Debug, InputObject)]
-pub struct OngoingFeeInput {
+pub(crate) struct OngoingFeeInput {
     /// What it is for; each kind once.
     pub(crate) kind: OngoingFeeKind,
     /// How much and how often; not once.
@@ -153,7 +153,7 @@ pub struct OngoingFeeInput {
 
 /// Something offered on top: a month free, a gift card.
 #[derive(Clone, Debug, InputObject)]
-pub struct ConcessionInput {
+pub(crate) struct ConcessionInput {
     /// Public text.
     pub(crate) description: String,
     /// The last day it is offered.
@@ -162,7 +162,7 @@ pub struct ConcessionInput {
 
 /// On which terms a listing is let; what is absent or null is not said.
 #[derive(Clone, Debug, InputObject)]
-pub struct LeaseTermsInput {
+pub(crate) struct LeaseTermsInput {
     /// Shortest lease, in months.
     pub(crate) min_months: Option<i32>,
     /// Longest lease, in months.
@@ -186,7 +186,7 @@ pub struct LeaseTermsInput {
 
 /// How a check of an identity ended.
 #[derive(Clone, Debug, OneofObject)]
-pub enum IdentityOutcomeInput {
+pub(crate) enum IdentityOutcomeInput {
     /// They are who they say.
     Verified(IdentityVerifiedInput),
     /// It could not be confirmed.
@@ -195,14 +195,14 @@ pub enum IdentityOutcomeInput {
 
 /// A check of an identity that succeeded.
 #[derive(Clone, Debug, InputObject)]
-pub struct IdentityVerifiedInput {
+pub(crate) struct IdentityVerifiedInput {
     /// Until when it counts; null when it does not lapse.
     pub(crate) expires_at: Option<DateTime<Utc>>,
 }
 
 /// A check of an identity that failed.
 #[derive(Clone, Debug, InputObject)]
-pub struct IdentityFailedInput {
+pub(crate) struct IdentityFailedInput {
     /// Why.
     pub(crate) reason: IdentityFailure,
 }

@@ -23,7 +23,7 @@ use crate::graphql::{Fault, platform};
 /// Whether a command stored something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(remote = "Outcome")]
-pub enum CommandOutcome {
+pub(crate) enum CommandOutcome {
     /// Its events are stored.
     Stored,
     /// There was nothing to change.
@@ -36,31 +36,31 @@ pub enum CommandOutcome {
 
 /// An event of a command.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
-pub struct CommittedEvent {
+pub(crate) struct CommittedEvent {
     /// Its name, past tense.
     #[graphql(name = "type")]
-    pub event_type: String,
+    pub(crate) event_type: String,
     /// Its place in the stream, counted from 1.
-    pub version: Long,
+    pub(crate) version: Long,
     /// Its place in the log `DOMAIN`; null in a dry run.
-    pub position: Option<Position>,
+    pub(crate) position: Option<Position>,
 }
 
 /// What every payload says.
 #[derive(Debug, Default, SimpleObject)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// The events of the command, oldest first.
-    pub events: Vec<CommittedEvent>,
+    pub(crate) events: Vec<CommittedEvent>,
     /// The version of the stream after the command; null where it was refused.
-    pub stream_version: Option<Long>,
+    pub(crate) stream_version: Option<Long>,
     /// The place in the log to ask queries for, as `minPosition`, so that they show the change;
     /// null in a dry run and where the command was refused.
-    pub position: Option<Position>,
+    pub(crate) position: Option<Position>,
     /// Whether something was stored; null where the command was refused.
-    pub outcome: Option<CommandOutcome>,
+    pub(crate) outcome: Option<CommandOutcome>,
     /// Why the command was refused: everything that is wrong with the input, or what speaks
     /// against it. Empty where it was not refused.
-    pub user_errors: Vec<UserError>,
+    pub(crate) user_errors: Vec<UserError>,
     /// The aggregate that was changed.
     #[graphql(skip)]
     pub(crate) id: Option<Uuid>,
@@ -111,7 +111,7 @@ macro_rules! payloads {
         $payload:ident { $( $(#[$field_doc:meta])* $field:ident: $object:ty ),+ $(,)? }
     )+) => {$(
         $(#[$doc])*
-        pub struct $payload<M>(Settled, PhantomData<fn() -> M>);
+        pub(crate) struct $payload<M>(Settled, PhantomData<fn() -> M>);
 
         impl<M> $payload<M> {
             pub(crate) fn new(settled: Settled) -> Self {

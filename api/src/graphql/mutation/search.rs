@@ -100,7 +100,7 @@ fn about(
 
 /// What a listing must be like for a saved search; an absent part asks for nothing.
 #[derive(Clone, Debug, Default, InputObject)]
-pub struct SearchFilterInput {
+pub(crate) struct SearchFilterInput {
     /// Where it must stand.
     pub(crate) area: Option<AreaFilter>,
     /// What it may cost; needs currency and frequency, nothing is converted.

@@ -8,26 +8,26 @@ use crate::graphql::scalars::Long;
 
 /// One thing that is wrong with an input, or that speaks against it.
 #[derive(Clone, Debug, Default, SimpleObject)]
-pub struct UserError {
+pub(crate) struct UserError {
     /// For programs.
-    pub code: UserErrorCode,
+    pub(crate) code: UserErrorCode,
     /// The path of the input field, such as `["input", "price", "currency"]`; null where no field
     /// of the input is wrong.
-    pub field: Option<Vec<String>>,
+    pub(crate) field: Option<Vec<String>>,
     /// What is wrong and what to do next, for people.
-    pub message: String,
+    pub(crate) message: String,
     /// With `VERSION_CONFLICT`: the version that the stream has.
-    pub current_version: Option<Long>,
+    pub(crate) current_version: Option<Long>,
     /// With `INVALID_TRANSITION`: where the listing stands.
-    pub from: Option<ListingStatus>,
+    pub(crate) from: Option<ListingStatus>,
     /// With `INVALID_TRANSITION`: where it cannot go from there.
-    pub to: Option<ListingStatus>,
+    pub(crate) to: Option<ListingStatus>,
 }
 
 /// Why a mutation is refused. The message of each error says what to do next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum)]
 #[allow(missing_docs, reason = "each error's message says what happened and what to do next")]
-pub enum UserErrorCode {
+pub(crate) enum UserErrorCode {
     // Of any mutation.
     #[default]
     InvalidInput,
