@@ -99,6 +99,7 @@ fn serve_says_when_its_port_is_taken() {
 fn serve_says_where_it_listens_logs_json_and_ends_well_on_sigterm() {
     let mut child = freehold(&["serve", "--listen", "127.0.0.1:0"])
         .env("FREEHOLD__LOG__FORMAT", "json")
+        .env("FREEHOLD__LOG__LEVEL", "info,freehold=debug")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

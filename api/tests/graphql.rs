@@ -147,7 +147,10 @@ async fn a_browser_gets_graphiql_from_here_and_nowhere_else() {
     let page = server.ask("GET", "/graphql", &[html], "").await;
     assert_eq!(page.status, 200);
     assert!(page.headers["content-security-policy"].contains("connect-src 'self'"));
+    assert!(!page.headers["content-security-policy"].contains("unsafe"));
     assert!(!page.text().contains("://"), "the page names another host");
+    let again = server.ask("GET", "/graphql", &[html], "").await;
+    assert_ne!(page.text(), again.text(), "a nonce was used twice");
 
     for (path, kind) in [("graphiql.js", "text/javascript"), ("graphiql.css", "text/css")] {
         let path = format!("/graphiql/{path}");

@@ -116,6 +116,19 @@ async fn what_cannot_run_ends_in_an_error_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn every_operation_has_a_correlation_id_of_its_own() {
+    let server = start("").await;
+    let mut client = initialised(&server).await;
+    let mut ids = Vec::new();
+    for id in ["1", "2"] {
+        client.say(subscribe(id, "{ correlation }")).await;
+        ids.push(client.hear().await["payload"]["data"]["correlation"].clone());
+        assert_eq!(client.hear().await["type"], "complete");
+    }
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
 async fn a_completed_operation_falls_silent_and_its_id_is_free_again() {
     let server = start("").await;
     let mut client = initialised(&server).await;

@@ -14,31 +14,29 @@ const ROWS_KEPT: usize = 50_000;
 const MAX_FETCHES_PER_EVENT: u32 = 100;
 
 /// A projection with the rows it has at hand.
-pub struct Folder<P: Projection> {
+pub(crate) struct Folder<P: Projection> {
     projection: P,
     rows: Rows,
 }
 
 /// What a page did.
 #[derive(Debug)]
-pub struct Folded {
+pub(crate) struct Folded {
     /// Changes to write, of the events before a failure.
-    pub changes: Vec<TableChanges>,
-    /// How many events were applied.
-    pub applied: usize,
+    pub(crate) changes: Vec<TableChanges>,
     /// The event that could not be applied, if there was one; everything after it waits.
-    pub failure: Option<FoldFailure>,
+    pub(crate) failure: Option<FoldFailure>,
 }
 
 /// An event that could not be applied.
 #[derive(Debug)]
-pub struct FoldFailure {
+pub(crate) struct FoldFailure {
     /// Its position.
-    pub position: GlobalPosition,
+    pub(crate) position: GlobalPosition,
     /// Its type.
-    pub event_type: std::sync::Arc<str>,
+    pub(crate) event_type: std::sync::Arc<str>,
     /// What is wrong, for an operator.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// Why a page could not be folded at all; trying again may help.
@@ -54,12 +52,12 @@ pub(crate) enum FoldError {
 
 impl<P: Projection> Folder<P> {
     /// A folder with no rows at hand.
-    pub fn new(projection: P) -> Self {
+    pub(crate) fn new(projection: P) -> Self {
         Self { projection, rows: Rows::default() }
     }
 
     /// The projection.
-    pub fn projection(&self) -> &P {
+    pub(crate) fn projection(&self) -> &P {
         &self.projection
     }
 
@@ -77,10 +75,9 @@ impl<P: Projection> Folder<P> {
         let (events, mut failure) = self.decode(codec, page, &keys);
         self.discover(page, &events);
         self.fetch_asked(models, generation).await?;
-        let mut applied = 0;
         for (recorded, event) in page.iter().zip(&events) {
             match self.apply(models, generation, recorded, event).await? {
-                Ok(()) => applied += 1,
+                Ok(()) => {}
                 Err(reason) => {
                     failure = Some(FoldFailure {
                         position: recorded.position,
@@ -91,7 +88,7 @@ impl<P: Projection> Folder<P> {
                 }
             }
         }
-        Ok(Folded { changes: self.rows.changes(), applied, failure })
+        Ok(Folded { changes: self.rows.changes(), failure })
     }
 
     /// The last page's changes are stored.

@@ -8,15 +8,22 @@ mod column;
 mod fold;
 pub mod models;
 mod projection;
+mod projector;
 mod read;
+mod registry;
 mod rows;
+mod subscription;
 mod typed_row;
 
 pub use column::{ColumnValue, Json};
-pub use fold::{FoldFailure, Folded, Folder};
+use fold::Folder;
 pub use projection::{ApplyError, DecodeEvent, ProjectedEvent, Projection};
 pub use read::{ReadError, TypedPage, find, query};
+pub use registry::{
+    LifecycleError, ProjectionStatus, Projections, ProjectionsBuilder, Sources, Stale, Verification,
+};
 pub use rows::{Missing, Rows};
+pub use subscription::{HandleError, Handler, Subscription, SubscriptionState, SubscriptionStatus};
 pub use typed_row::{MalformedRow, TypedRow};
 
 #[doc(hidden)]

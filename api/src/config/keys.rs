@@ -270,6 +270,13 @@ pub const KEYS: &[Key] = &[
         effect: "favourite, possible and discarded listings per user",
     },
     Key {
+        name: "policy.erasure_deadline_days",
+        kind: Kind::Count,
+        default: Some("30"),
+        also: &[],
+        effect: "days from a request to be forgotten to its deadline",
+    },
+    Key {
         name: "data_quality.threshold",
         kind: Kind::Share,
         default: Some("0.8"),

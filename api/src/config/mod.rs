@@ -175,6 +175,7 @@ pub struct Policy {
     four_eyes: bool,
     max_saved_searches: u32,
     max_listing_preferences: u32,
+    erasure_deadline_days: u32,
 }
 
 /// `data_quality.*`
@@ -258,8 +259,12 @@ impl Projections {
 
 impl From<Policy> for freehold_domain::Policy {
     fn from(policy: Policy) -> Self {
-        let Policy { four_eyes, max_saved_searches, max_listing_preferences } = policy;
-        Self { four_eyes, max_saved_searches, max_listing_preferences }
+        Self {
+            four_eyes: policy.four_eyes,
+            max_saved_searches: policy.max_saved_searches,
+            max_listing_preferences: policy.max_listing_preferences,
+            erasure_deadline_days: policy.erasure_deadline_days,
+        }
     }
 }
 

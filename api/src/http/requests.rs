@@ -49,6 +49,13 @@ impl RequestIds {
     }
 }
 
+impl RequestIds {
+    /// The ids of one operation of a connection that carries many pieces of work.
+    pub(super) fn of_operation(&self) -> Self {
+        Self { request: self.request.clone(), correlation: Uuid::now_v7() }
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for RequestIds {
     type Rejection = std::convert::Infallible;
 
@@ -104,11 +111,12 @@ pub(super) async fn around(
             "status" => status.as_str().to_owned(),
         )
         .increment(1);
-        tracing::info!(
-            status = status.as_u16(),
-            took_ms = took.as_secs_f64() * 1_000.0,
-            "answered"
-        );
+        let took_ms = took.as_secs_f64() * 1_000.0;
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), took_ms, "answered");
+        } else {
+            tracing::debug!(status = status.as_u16(), took_ms, "answered");
+        }
         response
     }
     .instrument(span)

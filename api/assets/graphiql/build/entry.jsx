@@ -2,10 +2,15 @@
 // Queries go by POST, subscriptions over graphql-transport-ws; what stands in the headers editor
 // (`{"Authorization": "Bearer ..."}`) goes with both.
 import { createGraphiQLFetcher } from '@graphiql/toolkit';
+import { setNonce } from 'get-nonce';
 import { GraphiQL } from 'graphiql';
 import 'graphiql/style.css';
+import './page.css';
 import { parse } from 'graphql';
 import { createRoot } from 'react-dom/client';
+
+// The page's policy lets a style pass that carries the script's nonce.
+setNonce(document.currentScript.nonce);
 
 const url = new URL('/graphql', location.href);
 const subscriptionUrl = new URL(url);
@@ -28,8 +33,8 @@ function fetcher(params, options) {
   return send(params, { ...options, documentAST });
 }
 
-const welcome = `# Freehold. Write a query and press Ctrl-Enter; Ctrl-Space completes.
-# The documentation of every field is behind the book on the left.
+const welcome = `# Ctrl-Enter runs this, Ctrl-Space completes.
+# The book on the left explains every field.
 
 {
   __typename

@@ -337,6 +337,17 @@ mod tests {
     }
 
     #[test]
+    fn brackets_within_the_limit_do_not_exhaust_the_stack() {
+        let (open, close) = ("[".repeat(98), "]".repeat(98));
+        asked(&format!("{{ a(x: {open}{close}) }}"), None).unwrap();
+        asked(&format!("query($x: {open}Int{close}) {{ a(x: $x) }}"), None).unwrap();
+        let objects = format!("{}1{}", "{a: ".repeat(98), "}".repeat(98));
+        asked(&format!("{{ a(x: {objects}) }}"), None).unwrap();
+        let fields = format!("{}{}", "{ a ".repeat(100), "}".repeat(100));
+        assert!(!refusal(&fields).contains("levels of brackets"));
+    }
+
+    #[test]
     fn fragments_that_spread_each_other_count_in_full() {
         let mut text = "{ ...f0 }".to_owned();
         for number in 0..60 {

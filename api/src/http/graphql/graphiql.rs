@@ -6,14 +6,16 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
+use uuid::Uuid;
 
 use super::Problem;
 
+/// `{nonce}` stands for a number that no page has twice.
 const PAGE: &str = include_str!("../../../assets/graphiql/index.html");
 
-/// What the page may do: load from here, talk to here, nothing else. Its editor writes styles into
-/// the page, hence `unsafe-inline` for those, and for those alone.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+/// What the page may do: load from here, talk to here, nothing else. Its dialogs write one style
+/// into the page, which the nonce lets pass.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; \
                       font-src data:; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -50,12 +52,14 @@ pub(super) fn routes() -> Router {
 }
 
 pub(super) fn page() -> Response {
+    let nonce = Uuid::new_v4().simple().to_string();
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::VARY, "Accept"),
+        (header::CONTENT_SECURITY_POLICY, POLICY.replace("{nonce}", &nonce)),
+        (header::REFERRER_POLICY, "no-referrer".to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+        (header::VARY, "Accept".to_owned()),
     ];
-    (headers, Html(PAGE)).into_response()
+    (headers, Html(PAGE.replace("{nonce}", &nonce))).into_response()
 }
 
 fn serve(asset: &'static Asset, headers: &HeaderMap) -> Response {

@@ -6,6 +6,7 @@ use async_graphql::{Request, Response, ServerError};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use super::document::{self, Kind, coded};
 use super::request::Parameters;
@@ -49,6 +50,7 @@ pub(super) struct Prepared {
     request: Request,
     kind: Kind,
     name: Option<String>,
+    correlation: Uuid,
 }
 
 impl Prepared {
@@ -57,7 +59,12 @@ impl Prepared {
     }
 
     fn span(&self) -> tracing::Span {
-        tracing::info_span!("operation", kind = self.kind.name(), name = self.name.as_deref())
+        tracing::info_span!(
+            "operation",
+            kind = self.kind.name(),
+            name = self.name.as_deref(),
+            correlation_id = %self.correlation,
+        )
     }
 }
 
@@ -78,7 +85,7 @@ impl Endpoint {
         })?;
         let mut request = parameters.into_request().data(caller.clone()).data(ids.clone());
         request.set_parsed_query(document);
-        Ok(Prepared { request, kind, name })
+        Ok(Prepared { request, kind, name, correlation: ids.correlation })
     }
 
     /// Runs a query or a mutation.

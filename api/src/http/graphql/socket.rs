@@ -220,7 +220,7 @@ impl Session {
             .map_err(|error| Close::Invalid(format!("payload of subscribe: {error}")))?;
         let most = self.endpoint.0.limits.max_operations_per_socket;
         let prepared = if self.operations.len() < most {
-            self.endpoint.prepare(parameters, caller, &self.ids)
+            self.endpoint.prepare(parameters, caller, &self.ids.of_operation())
         } else {
             Err(Failure::too_many_operations(most))
         };
