@@ -5,6 +5,7 @@
 //! error in [`fault`]. HTTP is not here: a server executes the [`Schema`] with a
 //! [`Caller`](crate::platform::Caller) in the data of each request.
 
+mod codes;
 mod connection;
 pub mod fault;
 pub mod filter;
@@ -22,8 +23,8 @@ use std::sync::Arc;
 
 use async_graphql::Context;
 
+use self::codes::Codes;
 pub use self::fault::Fault;
-use self::limits::Doorkeeper;
 pub use self::limits::{InvalidLimit, Limits};
 use self::loaders::Loaders;
 pub use self::mutation::Mutation;
@@ -38,10 +39,8 @@ pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 pub fn schema(platform: Arc<Platform>, limits: Limits) -> Schema {
     let loaders = Loaders::new(&platform.models);
     let mut builder = Schema::build(Query, Mutation::default(), Subscription)
-        .limit_depth(limits.depth)
         .limit_complexity(limits.complexity)
-        .limit_directives(limits.directives)
-        .extension(Doorkeeper { aliases: limits.aliases })
+        .extension(Codes)
         .data(platform)
         .data(loaders);
     if !limits.introspection {
@@ -65,3 +64,6 @@ fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller, Fault> {
         Fault::Internal
     })
 }
+
+#[cfg(test)]
+mod tests;

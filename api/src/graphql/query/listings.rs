@@ -12,20 +12,24 @@ pub enum ListingOrder {
     Newest,
     /// Published first first.
     Oldest,
-    /// Lowest amount first; only means something within one currency and frequency.
+    /// Cheapest first; amounts of different currencies are not converted.
     PriceAscending,
-    /// Highest amount first; only means something within one currency and frequency.
+    /// Dearest first; amounts of different currencies are not converted.
     PriceDescending,
+    /// Smallest living area first.
+    AreaAscending,
     /// Largest living area first.
-    Largest,
+    AreaDescending,
+    /// Fewest bedrooms first.
+    BedroomsAscending,
     /// Most bedrooms first.
-    MostBedrooms,
-    /// Available first first.
-    AvailableSoonest,
-    /// Changed last first. A listing that changes moves to the front: pages may show it twice.
-    RecentlyChanged,
+    BedroomsDescending,
+    /// Soonest to be had first.
+    AvailableFirst,
     /// Let or sold last first.
     RecentlyClosed,
+    /// Changed last first. A listing that changes moves to the front: pages may show it twice.
+    RecentlyChanged,
 }
 
 impl ListingOrder {
@@ -35,11 +39,13 @@ impl ListingOrder {
             Self::Oldest => Ordering::by("OLDEST", "published_at", false),
             Self::PriceAscending => Ordering::by("PRICE_ASCENDING", "price_minor", false),
             Self::PriceDescending => Ordering::by("PRICE_DESCENDING", "price_minor", true),
-            Self::Largest => Ordering::by("LARGEST", "living_area_m2", true),
-            Self::MostBedrooms => Ordering::by("MOST_BEDROOMS", "bedrooms", true),
-            Self::AvailableSoonest => Ordering::by("AVAILABLE_SOONEST", "available_from", false),
-            Self::RecentlyChanged => Ordering::by("RECENTLY_CHANGED", "position", true),
+            Self::AreaAscending => Ordering::by("AREA_ASCENDING", "living_area_m2", false),
+            Self::AreaDescending => Ordering::by("AREA_DESCENDING", "living_area_m2", true),
+            Self::BedroomsAscending => Ordering::by("BEDROOMS_ASCENDING", "bedrooms", false),
+            Self::BedroomsDescending => Ordering::by("BEDROOMS_DESCENDING", "bedrooms", true),
+            Self::AvailableFirst => Ordering::by("AVAILABLE_FIRST", "available_from", false),
             Self::RecentlyClosed => Ordering::by("RECENTLY_CLOSED", "closed_on", true),
+            Self::RecentlyChanged => Ordering::by("RECENTLY_CHANGED", "position", true),
         }
     }
 }
