@@ -282,14 +282,13 @@ impl<'a> Form<'a> {
 }
 
 /// Where inputs are shaped otherwise than commands.
-const RESHAPED: [(&str, &str); 14] = [
+const RESHAPED: [(&str, &str); 13] = [
     ("filter.area.center", "filter.area.radius"),
     ("filter.area.east", "filter.area.box.east"),
     ("filter.area.north", "filter.area.box.north"),
     ("filter.area.radius_m", "filter.area.radius.meters"),
     ("filter.area.south", "filter.area.box.south"),
     ("filter.area.west", "filter.area.box.west"),
-    ("filter.bathrooms_min", "filter.bathrooms.min"),
     ("filter.bedrooms_max", "filter.bedrooms.max"),
     ("filter.floor_area_max_m2", "filter.floor_area.max"),
     ("filter.floor_area_min_m2", "filter.floor_area.min"),

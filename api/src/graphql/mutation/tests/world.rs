@@ -210,6 +210,14 @@ impl Payload {
         events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
     }
 
+    pub(super) fn position(&self) -> &str {
+        self.0["position"].as_str().unwrap_or("none")
+    }
+
+    pub(super) fn version(&self) -> &str {
+        self.0["streamVersion"].as_str().unwrap_or("none")
+    }
+
     pub(super) fn outcome(&self) -> &str {
         self.0["outcome"].as_str().unwrap_or("none")
     }
