@@ -7,5 +7,8 @@ pub mod cli;
 pub mod config;
 pub mod graphql;
 pub mod http;
+pub mod import;
+pub mod ingest;
 pub mod platform;
+pub mod stores;
 pub mod telemetry;

@@ -5,9 +5,12 @@
 
 mod completions;
 mod config;
+mod db;
+mod events;
 mod exit;
 mod output;
 mod serve;
+mod stream;
 mod token;
 
 use std::path::PathBuf;
@@ -18,6 +21,7 @@ pub use exit::{CliError, Exit};
 pub use output::{Format, Output, Row, Rows};
 
 use crate::config::{Loaded, Sources};
+use crate::stores::Stores;
 
 /// Freehold: an event-sourced platform for rental marketplaces.
 #[derive(Debug, Parser)]
@@ -53,6 +57,17 @@ pub struct Global {
 enum Command {
     /// Serve GraphQL, ingestion, health and metrics
     Serve(serve::Serve),
+    /// Look at events, follow them, add one, or take them all out
+    #[command(subcommand)]
+    Events(events::Events),
+    /// Look at one aggregate
+    #[command(subcommand)]
+    Stream(stream::Stream),
+    /// Make, migrate and look at the stores
+    #[command(subcommand)]
+    Db(db::Db),
+    /// Check that what is stored agrees with itself
+    Doctor(db::Doctor),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::Config),
@@ -69,6 +84,10 @@ impl Cli {
         let Self { global, command } = self;
         let result = match command {
             Command::Serve(serve) => serve.run(&global),
+            Command::Events(events) => events.run(&global),
+            Command::Stream(stream) => stream.run(&global),
+            Command::Db(db) => db.run(&global),
+            Command::Doctor(doctor) => doctor.run(&global),
             Command::Config(config) => config.run(&global),
             Command::Token(token) => token.run(&global),
             Command::Completions(completions) => completions.run(),
@@ -99,7 +118,25 @@ impl Global {
         Ok(loaded)
     }
 
+    /// Opens the stores to read and write; only one process can.
+    fn stores(&self) -> Result<Stores, CliError> {
+        Ok(Stores::open(&self.load([])?.config)?)
+    }
+
+    /// Opens the stores to read, also while a server writes to them.
+    fn stores_read_only(&self) -> Result<Stores, CliError> {
+        Ok(Stores::open_read_only(&self.load([])?.config)?)
+    }
+
     fn output(&self) -> Output {
         Output::new(self.format, self.quiet, self.yes)
     }
+}
+
+/// Runs what a command does that waits for stores.
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        CliError::new(Exit::Unavailable, format!("threads cannot be started: {error}"))
+    })?;
+    runtime.block_on(work)
 }

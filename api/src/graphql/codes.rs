@@ -25,11 +25,7 @@ impl Extension for Codes {
         ctx: &ExtensionContext<'_>,
         next: NextValidation<'_>,
     ) -> Result<ValidationResult, Vec<ServerError>> {
-        let code = |error: ServerError| match error.message.as_str() {
-            "Query is too complex." => coded(error, "OPERATION_TOO_LARGE"),
-            _ => coded(error, "GRAPHQL_VALIDATION_FAILED"),
-        };
-        next.run(ctx).await.map_err(|errors| errors.into_iter().map(code).collect())
+        next.run(ctx).await.map_err(|errors| errors.into_iter().map(refused).collect())
     }
 
     async fn execute(
@@ -42,6 +38,22 @@ impl Extension for Codes {
         // Resolvers give every error its code: what has none is an argument that did not parse.
         response.errors = response.errors.into_iter().map(|e| coded(e, BAD_INPUT)).collect();
         response
+    }
+}
+
+/// The library tells its refusals apart by their words alone.
+fn refused(error: ServerError) -> ServerError {
+    if error.message == "Query is too complex." {
+        return coded(error, "OPERATION_TOO_LARGE");
+    }
+    let argument = error.message.strip_prefix("Invalid value for argument \"");
+    match argument.and_then(|rest| rest.split('"').next()).map(str::to_owned) {
+        Some(field) => {
+            let mut error = coded(error, BAD_INPUT);
+            error.extensions.get_or_insert_default().set("field", field);
+            error
+        }
+        None => coded(error, "GRAPHQL_VALIDATION_FAILED"),
     }
 }
 

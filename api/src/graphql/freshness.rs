@@ -9,7 +9,10 @@ use super::Fault;
 use super::scalars::Position;
 use crate::platform::{Platform, Stale};
 
-const POLL: Duration = Duration::from_millis(5);
+/// The first wait between two looks; each is twice as long as the one before.
+const FIRST_POLL: Duration = Duration::from_millis(2);
+/// The longest wait between two looks.
+const LAST_POLL: Duration = Duration::from_millis(100);
 
 /// Waits until a projection has seen the position that a client asked for, if it asked for one.
 ///
@@ -32,12 +35,15 @@ pub(crate) async fn reached(
     limit: Duration,
 ) -> Result<GlobalPosition, Fault> {
     let deadline = Instant::now() + limit;
+    let mut poll = FIRST_POLL;
     loop {
         let at = checkpoint(models, projection).await?;
-        if at >= asked || Instant::now() >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if at >= asked || left.is_zero() {
             return Ok(at);
         }
-        sleep(POLL).await;
+        sleep(poll.min(left)).await;
+        poll = (poll * 2).min(LAST_POLL);
     }
 }
 

@@ -1,14 +1,12 @@
 //! Data loaders: what the fields of many objects need is read in one query.
 //!
-//! Nothing is cached: a subscription lives longer than what it once read. Requests that run at the
-//! same time share a query; the tenant is checked on what comes back, by whoever asked.
+//! Loaders know no tenants: who asks checks what comes back.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use async_graphql::dataloader::{DataLoader, Loader};
 use chrono::NaiveDate;
 use freehold_ports::{Filter, Order, Query, ReadModels, Row, Table, Value};
 use freehold_projections::ColumnValue as _;
@@ -21,19 +19,17 @@ use freehold_projections::models::property::{PropertyChangeRow, PropertyRow};
 use uuid::Uuid;
 
 use super::Fault;
+use super::batches::{Batches, Load};
 use super::connection::{Cursor, Ordering, Projected, with_cursors};
 
 /// How many rows one query of a loader reads at most; it asks again for more.
 const PAGE: u32 = 5_000;
 
-/// How many keys one query asks for.
-const MAX_KEYS: usize = 1_000;
-
 /// A loader of rows by their keys.
-pub(crate) type ByKey<R> = DataLoader<RowLoader<R>>;
+pub(crate) type ByKey<R> = Batches<RowLoader<R>>;
 
 /// A loader of the first rows that belong to each of many parents.
-pub(crate) type ByParent<R> = DataLoader<SliceLoader<R>>;
+pub(crate) type ByParent<R> = Batches<SliceLoader<R>>;
 
 /// Every loader, shared by all requests.
 pub(crate) struct Loaders {
@@ -63,13 +59,11 @@ impl Loaders {
 }
 
 fn by_key<R: Projected>(models: &Arc<dyn ReadModels>) -> ByKey<R> {
-    let loader = RowLoader { models: models.clone(), row: PhantomData };
-    DataLoader::new(loader, tokio::spawn).max_batch_size(MAX_KEYS)
+    Batches::new(RowLoader { models: models.clone(), row: PhantomData })
 }
 
 fn by_parent<R: Projected>(models: &Arc<dyn ReadModels>) -> ByParent<R> {
-    let loader = SliceLoader { models: models.clone(), row: PhantomData };
-    DataLoader::new(loader, tokio::spawn).max_batch_size(MAX_KEYS)
+    Batches::new(SliceLoader { models: models.clone(), row: PhantomData })
 }
 
 pub(crate) struct RowLoader<R> {
@@ -77,9 +71,9 @@ pub(crate) struct RowLoader<R> {
     row: PhantomData<fn() -> R>,
 }
 
-impl<R: Projected> Loader<R::Key> for RowLoader<R> {
+impl<R: Projected> Load for RowLoader<R> {
+    type Key = R::Key;
     type Value = Arc<R>;
-    type Error = Fault;
 
     async fn load(&self, keys: &[R::Key]) -> Result<HashMap<R::Key, Arc<R>>, Fault> {
         let stored: Vec<Vec<Value>> = keys.iter().map(|key| R::key_values(key).0).collect();
@@ -185,9 +179,9 @@ pub(crate) struct SliceLoader<R> {
     row: PhantomData<fn() -> R>,
 }
 
-impl<R: Projected> Loader<Slice> for SliceLoader<R> {
+impl<R: Projected> Load for SliceLoader<R> {
+    type Key = Slice;
     type Value = Sliced<R>;
-    type Error = Fault;
 
     async fn load(&self, slices: &[Slice]) -> Result<HashMap<Slice, Sliced<R>>, Fault> {
         let mut alike: HashMap<(&Part, u32), Vec<Uuid>> = HashMap::new();

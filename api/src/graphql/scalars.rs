@@ -29,6 +29,10 @@ impl ScalarType for Position {
         position.map(|p| Self(GlobalPosition(p))).ok_or_else(|| InputValueError::custom(advice))
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
     }
@@ -56,6 +60,10 @@ impl ScalarType for Long {
         number.map(Self).ok_or_else(|| InputValueError::custom(advice))
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
     }
@@ -79,6 +87,10 @@ impl ScalarType for Date {
             _ => None,
         };
         day.map(Self).ok_or_else(|| InputValueError::custom("send a day such as \"2026-11-23\""))
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {

@@ -1,7 +1,7 @@
 //! A command that is sent again, whatever happened to the first reply.
 
 use freehold_commands::{CommandContext, CommandError, Executed, ExecutorOptions, Outcome};
-use freehold_domain::user::{ReinstateUser, SuspendUser, User, UserRefused};
+use freehold_domain::user::{ReinstateUser, SuspendUser, User, UserCommand, UserRefused};
 use freehold_ports::{CommandId, ExpectedVersion, StreamVersion};
 use futures_util::future::join_all;
 
@@ -50,6 +50,24 @@ async fn one_command_sent_many_times_at_once_is_stored_once_and_everybody_gets_i
         assert!(answers.iter().all(|a| (a.version.0, a.events.len()) == (1, 1)));
         let stored = answers.iter().filter(|a| a.outcome == Outcome::Stored).count();
         assert_eq!(stored, 1, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_whose_twin_was_a_little_faster_gets_the_twins_answer_and_no_refusal() {
+    for expected in [None, Some(ExpectedVersion::NoStream)] {
+        let platform = platform();
+        let context = CommandContext { expected, ..named(CommandId::new()) };
+        let command = UserCommand::from(register(ADA, EMAIL));
+        let twin = (platform.executor.clone(), ADA.0, command.clone(), context.clone());
+        let mischief = Mischief::TwinFirst(twin.0, twin.1, twin.2, twin.3);
+        let store = Mischievous::new(platform.store.clone(), 1, mischief);
+        let slower = platform.through(store, options());
+
+        let answer = slower.user_as(&context, ADA, command).await.unwrap();
+
+        assert_eq!((answer.outcome, answer.version), (Outcome::Repeated, StreamVersion(1)));
+        assert_eq!(platform.event_types().await, ["UserRegistered"]);
     }
 }
 

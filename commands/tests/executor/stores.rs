@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use freehold_commands::CommandExecutor;
+use freehold_commands::{CommandContext, CommandExecutor};
 use freehold_domain::user::{User, UserCommand};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, CommandId, EventFilter, EventPage, EventStore,
@@ -27,9 +27,11 @@ pub(crate) enum Mischief {
     StoreGone,
     /// Somebody else appends first, by this executor.
     SomebodyFirst(CommandExecutor, Uuid, fn(u32) -> UserCommand),
+    /// The same command is executed by this executor, right after its id was looked up in vain.
+    TwinFirst(CommandExecutor, Uuid, UserCommand, CommandContext),
 }
 
-/// Makes mischief with the first appends, and then is the store it stands before.
+/// Makes mischief a few times, and then is the store it stands before.
 pub(crate) struct Mischievous {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) mischief: Mischief,
@@ -48,6 +50,12 @@ impl Mischievous {
         self.appends.load(Ordering::SeqCst)
     }
 
+    /// How much mischief is left after this one, if there is any.
+    fn next(&self) -> Option<u32> {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).ok()
+    }
+
     fn reachable(&self) -> Result<(), ReadError> {
         match self.gone.load(Ordering::SeqCst) {
             0 => Ok(()),
@@ -60,8 +68,7 @@ impl Mischievous {
 impl EventStore for Mischievous {
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-        let Ok(left) = left else { return self.store.append(request).await };
+        let Some(left) = self.next() else { return self.store.append(request).await };
         let stream = request.stream.clone();
         match &self.mischief {
             Mischief::ReplyLost => _ = self.store.append(request).await?,
@@ -74,6 +81,7 @@ impl EventStore for Mischievous {
                 executor.execute::<User>(*id, command(left), &context()).await.unwrap();
                 return self.store.append(request).await;
             }
+            Mischief::TwinFirst(..) => return self.store.append(request).await,
         }
         Err(AppendError::OutcomeUnknown { stream, source: "connection reset".into() })
     }
@@ -84,7 +92,13 @@ impl EventStore for Mischievous {
         command_id: CommandId,
     ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
         self.reachable()?;
-        self.store.find_command(log, command_id).await
+        let found = self.store.find_command(log, command_id).await;
+        if let Mischief::TwinFirst(executor, id, command, context) = &self.mischief
+            && self.next().is_some()
+        {
+            executor.execute::<User>(*id, command.clone(), context).await.unwrap();
+        }
+        found
     }
 
     async fn read_all(

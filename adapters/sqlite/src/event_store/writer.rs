@@ -12,7 +12,7 @@ use freehold_ports::{
     ReadError, Snapshot, StoreFailure, StreamId, StreamVersion, Tag,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::queue::{Queue, Room, Taken, Work};
@@ -25,6 +25,9 @@ const BATCH: Room = Room { events: 4_096, bytes: 16 << 20 };
 /// How many streams' heads are remembered, about 150 bytes each.
 const REMEMBERED_STREAMS: usize = 100_000;
 const REMEMBERED_NAMES: usize = 10_000;
+
+/// Fewer answers are given by the writer itself: handing them over would take longer.
+const ANSWERS_TO_HAND_OVER: usize = 4;
 
 /// Pages in the write-ahead log before they are copied into the file: 64 MiB.
 const CHECKPOINT_PAGES: i64 = 16_384;
@@ -46,6 +49,21 @@ pub(super) struct Writer {
     pub(super) command_retention: Duration,
     pub(super) queue: Arc<Queue>,
     pub(super) heads: Arc<[watch::Sender<GlobalPosition>]>,
+    /// To whom answers are handed over.
+    pub(super) answers: Option<mpsc::UnboundedSender<Answers>>,
+}
+
+/// Work that is done, and what it came to.
+pub(super) type Answers = Vec<(Work, Verdict)>;
+
+/// Gives answers, from a task of the callers' runtime.
+///
+/// Waking a caller from inside the runtime puts it in a worker's own queue. Woken one by one by
+/// the writer, each would cost a lock and often a system call, as much as storing its event.
+pub(super) async fn give_answers(mut answers: mpsc::UnboundedReceiver<Answers>) {
+    while let Some(answers) = answers.recv().await {
+        answers.into_iter().for_each(|(work, verdict)| answer(work, verdict));
+    }
 }
 
 impl Writer {
@@ -104,7 +122,7 @@ impl Writer {
                     let position = GlobalPosition(log.head as u64);
                     head.send_if_modified(|known| std::mem::replace(known, position) != position);
                 }
-                batch.into_iter().zip(verdicts).for_each(|(work, verdict)| answer(work, verdict));
+                self.answer(batch.into_iter().zip(verdicts).collect());
                 Ok(())
             }
             Err(Failed::NothingStored(error)) => {
@@ -121,8 +139,23 @@ impl Writer {
     }
 }
 
+impl Writer {
+    fn answer(&self, mut answers: Answers) {
+        if answers.len() >= ANSWERS_TO_HAND_OVER
+            && let Some(task) = &self.answers
+        {
+            match task.send(answers) {
+                Ok(()) => return,
+                // The runtime of the callers is shutting down.
+                Err(mpsc::error::SendError(returned)) => answers = returned,
+            }
+        }
+        answers.into_iter().for_each(|(work, verdict)| answer(work, verdict));
+    }
+}
+
 /// What one piece of work came to.
-enum Verdict {
+pub(super) enum Verdict {
     Append(Result<Appended, AppendError>),
     Done,
 }

@@ -39,7 +39,8 @@ impl Listing {
 
 /// One offer of a unit, from draft to its final state: a listing period. A relist is a new one.
 ///
-/// Shows what the public may see: where a location is approximate or hidden, so are address and
+/// What other read models know (engagement, favourites, the property) is null where they fail, so
+/// that they do not take the listing with them. Shows what the public may see: where a location is approximate or hidden, so are address and
 /// coordinates here. The property knows the rest.
 #[Object]
 impl Listing {
@@ -306,9 +307,9 @@ impl Listing {
     }
 
     /// How many users want it at the moment.
-    async fn favourite_count(&self, ctx: &Context<'_>) -> Result<i64, Fault> {
+    async fn favourite_count(&self, ctx: &Context<'_>) -> Result<Option<i64>, Fault> {
         let counted = loaders(ctx).favourites.load_one((self.0.listing,)).await?;
-        Ok(counted.map_or(0, |row| row.favourites))
+        Ok(Some(counted.map_or(0, |row| row.favourites)))
     }
 
     /// What visitors did with it, in a range of days; the last 30 when none is named, at most 366.
@@ -318,9 +319,9 @@ impl Listing {
         ctx: &Context<'_>,
         #[graphql(desc = "The first day, UTC.")] from: Option<Date>,
         #[graphql(desc = "The last day, UTC.")] to: Option<Date>,
-    ) -> Result<Engagement, Fault> {
+    ) -> Result<Option<Engagement>, Fault> {
         let period = Period::new(platform(ctx).clock.now(), from, to)?;
-        Engagement::load(ctx, self.0.listing, period).await
+        Engagement::load(ctx, self.0.listing, period).await.map(Some)
     }
 
     /// When its last change was recorded.

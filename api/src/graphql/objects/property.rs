@@ -104,7 +104,7 @@ impl Property {
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
-    ) -> Result<Listings, Fault> {
+    ) -> Result<Option<Listings>, Fault> {
         let window = Window::new(ctx, (first, after), (last, before))?;
         // The row names every period, so that only those of the page are read.
         let keys: Vec<Uuid> = self.0.listings.0.iter().rev().map(|key| key.0).collect();
@@ -112,7 +112,7 @@ impl Property {
         let wanted = page.keys.iter().map(|key| (ListingKey(*key),));
         let mut rows = loaders(ctx).listings.load_many(wanted).await?;
         let node = |key: Uuid| rows.remove(&(ListingKey(key),)).map(Listing);
-        Ok(page.connection(PERIOD, keys.len(), node))
+        Ok(Some(page.connection(PERIOD, keys.len(), node)))
     }
 
     /// Which field changed when, from what to what; newest first.
@@ -198,12 +198,14 @@ impl PropertyChange {
     }
 
     /// What it was; null where there was nothing.
-    async fn old(&self) -> Result<Option<Json>, Fault> {
+    #[graphql(name = "old")]
+    async fn old_value(&self) -> Result<Option<Json>, Fault> {
         json(self.0.old.as_ref())
     }
 
     /// What it is; null where there is nothing now.
-    async fn new(&self) -> Result<Option<Json>, Fault> {
+    #[graphql(name = "new")]
+    async fn new_value(&self) -> Result<Option<Json>, Fault> {
         json(self.0.new.as_ref())
     }
 

@@ -405,11 +405,11 @@ impl SavedSearch {
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
-    ) -> Result<Listings, Fault> {
+    ) -> Result<Option<Listings>, Fault> {
         let window = Window::new(ctx, (first, after), (last, before))?;
         let filters = filter::of_search(&self.0, &caller(ctx)?.tenant);
         let selection = Selection { filters, order: order_by.ordering() };
-        connection(ctx, selection, window, |row| Listing(Arc::new(row))).await
+        connection(ctx, selection, window, |row| Listing(Arc::new(row))).await.map(Some)
     }
 
     /// When it was saved.

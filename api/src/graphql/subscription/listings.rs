@@ -7,16 +7,18 @@ use std::time::Duration;
 use async_graphql::Context;
 use freehold_domain::property::{ListingStatus, PropertyEvent};
 use freehold_domain::{ListingKey, PropertyId};
-use freehold_ports::{EventFilter, Filter, GlobalPosition, LogName, RecordedEvent, Value};
+use freehold_ports::{
+    EventFilter, Filter, GlobalPosition, LogName, RecordedEvent, SubjectKeys, Value,
+};
 use freehold_projections::models::account::SavedSearchRow;
 use freehold_projections::models::listing::ListingRow;
 use freehold_projections::models::property::PropertyChangeRow;
 use freehold_projections::{ColumnValue as _, TypedRow, find};
 use futures_util::stream::{self, Stream, TryStreamExt as _};
+use tracing::{error, warn};
 
 use super::tail::Tail;
 use super::{ListingChange, ListingChangeType, tail};
-use crate::graphql::fault::internal;
 use crate::graphql::freshness::reached;
 use crate::graphql::loaders::read_all;
 use crate::graphql::objects::listing::Listing;
@@ -46,9 +48,17 @@ pub(super) struct Changes {
     wants_previous_status: bool,
 }
 
-/// What an event is about.
+/// An event that is about a listing.
+struct Concern<'a> {
+    recorded: &'a RecordedEvent,
+    property: PropertyId,
+    about: About,
+    change_type: ListingChangeType,
+}
+
+/// Which listing an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Concerned {
+enum About {
     /// One listing period, whether or not it is open.
     Listing(ListingKey),
     /// The open listing period of the property, if there is one.
@@ -109,13 +119,14 @@ impl Changes {
         events: &[RecordedEvent],
         mut conditions: Vec<Filter>,
     ) -> Result<Vec<ListingChange>, Fault> {
-        let concerned = self.concerned(events)?;
+        let concerned = self.concerned(events);
         let (Some(first), Some(last)) = (concerned.first(), concerned.last()) else {
             return Ok(Vec::new());
         };
-        let positions = (first.0.position, last.0.position);
+        let positions = (first.recorded.position, last.recorded.position);
         self.wait_for(LISTINGS, positions.1).await?;
-        let properties: HashSet<PropertyId> = concerned.iter().map(|(_, id, ..)| *id).collect();
+        let properties: HashSet<PropertyId> =
+            concerned.iter().map(|concern| concern.property).collect();
         let ids: Vec<Value> = properties.iter().map(|id| id.to_value()).collect();
         conditions.push(Filter::OneOf("property", ids.clone()));
         let models = &*self.platform.models;
@@ -129,42 +140,51 @@ impl Changes {
         } else {
             HashMap::new()
         };
-        let change = |(event, property, about, change_type): &(
-            &RecordedEvent,
-            PropertyId,
-            Concerned,
-            ListingChangeType,
-        )| {
+        let change = |concern: &Concern<'_>| {
+            let Concern { recorded, property, about, change_type } = concern;
             let listing = matching.get(property)?.iter().find(|row| match about {
-                Concerned::Listing(key) => row.listing == *key,
-                Concerned::OpenListing => !is_final(row.status),
+                About::Listing(key) => row.listing == *key,
+                About::OpenListing => !is_final(row.status),
             })?;
             Some(ListingChange {
-                position: Position(event.position),
+                position: Position(recorded.position),
                 change_type: *change_type,
                 listing: Listing(listing.clone()),
-                previous_status: previous.get(&event.position).map(|status| (*status).into()),
-                occurred_at: event.occurred_at,
+                previous_status: previous.get(&recorded.position).map(|status| (*status).into()),
+                occurred_at: recorded.occurred_at,
             })
         };
         Ok(concerned.iter().filter_map(change).collect())
     }
 
     /// The events that are about a listing, each with the property and what it did.
-    fn concerned<'a>(
-        &self,
-        events: &'a [RecordedEvent],
-    ) -> Result<Vec<(&'a RecordedEvent, PropertyId, Concerned, ListingChangeType)>, Fault> {
+    ///
+    /// An event that this program cannot read is left out, loudly: a client that stops at it would
+    /// stop there again at every attempt.
+    fn concerned<'a>(&self, events: &'a [RecordedEvent]) -> Vec<Concern<'a>> {
         let mut concerned = Vec::with_capacity(events.len());
         for recorded in events {
             // Events of properties hold no personal values, so no keys are needed.
-            let event = self.platform.codec.decode(recorded, &Default::default())?;
-            let property = recorded.stream.id().parse().map_err(|error| internal(&error))?;
-            if let Some((about, change_type)) = effect(&event) {
-                concerned.push((recorded, property, about, change_type));
+            let event = self.platform.codec.decode(recorded, &SubjectKeys::default());
+            match (event, recorded.stream.id().parse()) {
+                (Ok(event), Ok(property)) => {
+                    let concern =
+                        |(about, change_type)| Concern { recorded, property, about, change_type };
+                    concerned.extend(effect(&event).map(concern));
+                }
+                (Ok(_), Err(_)) => {
+                    error!(stream = %recorded.stream, "the stream of a property has no UUID");
+                }
+                (Err(unreadable), _) => {
+                    error!(
+                        position = recorded.position.0,
+                        error = %unreadable,
+                        "subscribers are not told of an event"
+                    );
+                }
             }
         }
-        Ok(concerned)
+        concerned
     }
 
     async fn wait_for(
@@ -174,7 +194,7 @@ impl Changes {
     ) -> Result<(), Fault> {
         let models = &*self.platform.models;
         while reached(models, projection, position, PATIENCE).await? < position {
-            tracing::warn!(projection, position = position.0, "subscribers wait for a projection");
+            warn!(projection, position = position.0, "subscribers wait for a projection");
         }
         Ok(())
     }
@@ -224,7 +244,7 @@ fn is_final(status: ListingStatus) -> bool {
 }
 
 /// Which listing an event is about, and what it did to it; none for what no listing shows.
-fn effect(event: &PropertyEvent) -> Option<(Concerned, ListingChangeType)> {
+fn effect(event: &PropertyEvent) -> Option<(About, ListingChangeType)> {
     use ListingChangeType as Change;
     use PropertyEvent as Event;
     let (listing, change) = match event {
@@ -236,7 +256,7 @@ fn effect(event: &PropertyEvent) -> Option<(Concerned, ListingChangeType)> {
         | Event::PreferredPhotoSet(_)
         | Event::MediaRemoved(_)
         | Event::MarkedDuplicateOf(_)
-        | Event::DuplicateSeparated(_) => return Some((Concerned::OpenListing, Change::Updated)),
+        | Event::DuplicateSeparated(_) => return Some((About::OpenListing, Change::Updated)),
         Event::PropertyRegistered(_)
         | Event::AddressVerificationFailed(_)
         | Event::PropertyArchived(_) => return None,
@@ -267,5 +287,5 @@ fn effect(event: &PropertyEvent) -> Option<(Concerned, ListingChangeType)> {
         Event::ListingAgentReassigned(event) => (event.listing, Change::Updated),
         Event::ClosingRecorded(event) => (event.listing, Change::Leased),
     };
-    Some((Concerned::Listing(listing), change))
+    Some((About::Listing(listing), change))
 }

@@ -1,11 +1,10 @@
 //! What clients get instead of an answer.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use freehold_domain::property::PropertyArchived;
 use freehold_ports::GlobalPosition;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::*;
 use crate::graphql::Limits;
@@ -72,7 +71,9 @@ async fn a_read_model_that_was_never_built_says_so() {
 #[tokio::test]
 async fn what_a_store_says_stays_inside() {
     let world = World::new().await;
-    world.models.broken.store(true, Ordering::Relaxed);
+    for table in ["listing", "property"] {
+        world.models.break_table(table);
+    }
     let key = id(1);
     for document in [
         "{ listings { nodes { id } } }".to_owned(),
@@ -108,27 +109,79 @@ async fn projections_tell_how_far_they_are() {
 #[tokio::test]
 async fn errors_of_the_library_have_codes_too() {
     let world = World::new().await;
-    for (document, code) in [
-        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
-        ("{ listings(minPosition: \"x\") { totalCount } }", "GRAPHQL_VALIDATION_FAILED"),
+    let too_large = "{ listings(first: 200) { nodes { property { listings(first: 200) { nodes
+        { id } } } } } }";
+    for (document, code, field) in [
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED", Value::Null),
+        (too_large, "OPERATION_TOO_LARGE", Value::Null),
+        ("{ listings(minPosition: \"x\") { totalCount } }", "BAD_INPUT", json!("minPosition")),
         (
-            "{ listings(filter: {availableBy: \"soon\"}) { totalCount } }",
-            "GRAPHQL_VALIDATION_FAILED",
+            "{ listings(filter: {closedOn: {from: \"soon\"}}) { totalCount } }",
+            "BAD_INPUT",
+            json!("filter.closedOn.from"),
         ),
         (
-            "{ listings(first: 200) { nodes { property { listings(first: 200) { nodes { id } } } } } }",
-            "OPERATION_TOO_LARGE",
+            "{ listings(filter: {price: {minMinor: 1.5}}) { totalCount } }",
+            "BAD_INPUT",
+            json!("filter.price.minMinor"),
         ),
     ] {
-        assert_eq!(world.refusal(document).await["code"], code, "{document}");
+        let refused = world.refusal(document).await;
+        assert_eq!((&refused["code"], &refused["field"]), (&json!(code), &field), "{document}");
     }
     let variable = world
         .request("query($at: Position) { listings(minPosition: $at) { totalCount } }")
         .variables(async_graphql::Variables::from_json(json!({"at": "x"})));
     let response = world.schema.execute(variable).await;
-    let shown = serde_json::to_value(&response.errors[0]).unwrap();
-    let code = &shown["extensions"]["code"];
-    assert!(code == "BAD_INPUT" || code == "GRAPHQL_VALIDATION_FAILED", "{shown}");
+    let refused = serde_json::to_value(&response.errors[0].extensions).unwrap();
+    assert_eq!(refused, json!({"code": "BAD_INPUT", "field": "minPosition"}));
+}
+
+#[tokio::test]
+async fn what_fails_is_null_and_so_is_what_cannot_do_without_it() {
+    let world = World::new().await;
+    world.put([listing(1), listing(2)]).await;
+    world.put([property(1)]).await;
+    let one = id(1);
+    let shown = async |document: &str, failures: usize| {
+        let response = world.execute(document).await;
+        assert_eq!(response.errors.len(), failures, "{:?}", response.errors);
+        response.data.into_json().unwrap()
+    };
+    world.models.break_table("engagement");
+    let fields = "title engagement { impressions } favouriteCount";
+    let nodes = |numbers: [u32; 2]| {
+        let node =
+            |n| json!({"title": format!("Flat {n}"), "engagement": null, "favouriteCount": 0});
+        json!({"listings": {"nodes": numbers.map(node)}})
+    };
+    let document = format!("{{ listings(orderBy: OLDEST) {{ nodes {{ {fields} }} }} }}");
+    assert_eq!(shown(&document, 2).await, nodes([1, 2]));
+
+    world.models.break_table("property_change");
+    let fields = "reference history { totalCount }";
+    let document =
+        format!("{{ listings(orderBy: OLDEST) {{ nodes {{ title property {{ {fields} }} }} }} }}");
+    let expected = json!({"listings": {"nodes": [
+        {"title": "Flat 1", "property": null},
+        {"title": "Flat 2", "property": null},
+    ]}});
+    assert_eq!(shown(&document, 1).await, expected);
+    let global = world.ask(&format!("{{ property(by: {{id: \"{one}\"}}) {{ id }} }}")).await;
+    assert_eq!(global["property"], Value::Null);
+
+    let ids = world
+        .ask("{ listings(orderBy: OLDEST) { nodes { id property { id } } } }")
+        .await["listings"]["nodes"]
+        .take();
+    let document = format!(
+        "{{ nodes(ids: [{}, {}]) {{ ... on Property {{ {fields} }} ... on Listing {{ title }} }} }}",
+        ids[0]["property"]["id"], ids[1]["id"]
+    );
+    assert_eq!(shown(&document, 1).await, json!({"nodes": [null, {"title": "Flat 2"}]}));
+
+    world.models.break_table("listing");
+    assert_eq!(shown("{ listings { nodes { title } } }", 1).await, Value::Null);
 }
 
 #[tokio::test]
@@ -136,7 +189,7 @@ async fn strangers_learn_nothing_about_the_schema() {
     let world = World::new().await;
     let closed = world.schema_with(Limits { introspection: false, ..Limits::default() });
     let asked = closed.execute(world.request("{ __schema { queryType { name } } }")).await;
-    assert_eq!(asked.data.into_json().unwrap(), json!({}));
+    assert_eq!(asked.data.into_json().unwrap(), json!({"__schema": null}));
     let guessed = closed.execute(world.request("{ listing }")).await;
     let misspelt = closed.execute(world.request("{ listingz { totalCount } }")).await;
     for response in [guessed, misspelt] {

@@ -189,7 +189,7 @@ async fn a_world_of_changes() -> World {
     let new = price(100_000);
     let changed = RentChanged { listing: listing_key, old: None, new, reason: None };
     world.happened(property, changed).await;
-    world.happened(property, PropertyArchived {}).await; // no listing shows that
+    world.append_named(&format!("property-{property}"), "FromTheFuture").await; // unreadable
     let amenities = AmenitiesSet { old: Default::default(), new: ["sauna".to_owned()].into() };
     world.happened(property, amenities).await;
     let cause = BackOnMarketCause::Resumed;
@@ -308,7 +308,7 @@ async fn a_saved_search_is_followed_until_it_is_deleted() {
 async fn a_read_model_that_breaks_ends_the_feed_with_an_error() {
     let world = a_world_of_changes().await;
     let mut feed = world.follow("subscription { listingChanged(after: \"0\") { position } }");
-    world.models.broken.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.models.break_table("listing");
     let told = feed.next().await.unwrap();
     let extensions = serde_json::to_value(&told.errors[0].extensions).unwrap();
     assert_eq!(extensions["code"], "UNAVAILABLE");

@@ -1,7 +1,6 @@
 //! A platform in memory whose read models are written by hand.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -280,12 +279,12 @@ impl World {
 pub(super) struct Watched {
     pub(super) inner: SqliteReadModels,
     reads: Mutex<Vec<String>>,
-    pub(super) broken: AtomicBool,
+    broken: Mutex<Vec<&'static str>>,
 }
 
 impl Watched {
     fn new(inner: SqliteReadModels) -> Self {
-        Self { inner, reads: Mutex::default(), broken: AtomicBool::new(false) }
+        Self { inner, reads: Mutex::default(), broken: Mutex::default() }
     }
 
     /// Which tables were read since the last call, sorted; `count` says so.
@@ -295,9 +294,14 @@ impl Watched {
         reads
     }
 
-    fn read(&self, what: String) -> Result<(), ReadModelError> {
-        self.reads.lock().unwrap().push(what);
-        if self.broken.load(Ordering::Relaxed) {
+    /// From here on a table cannot be read.
+    pub(super) fn break_table(&self, table: &'static str) {
+        self.broken.lock().unwrap().push(table);
+    }
+
+    fn read(&self, table: &Table, how: &str) -> Result<(), ReadModelError> {
+        self.reads.lock().unwrap().push(format!("{}{how}", table.name));
+        if self.broken.lock().unwrap().contains(&table.name) {
             return Err(ReadModelError::Unavailable { source: "disk s3cr3t is on fire".into() });
         }
         Ok(())
@@ -333,7 +337,7 @@ impl ReadModels for Watched {
         table: &'static Table,
         keys: Vec<Key>,
     ) -> Result<Vec<Row>, ReadModelError> {
-        self.read(table.name.to_owned())?;
+        self.read(table, "")?;
         self.inner.fetch(generation, table, keys).await
     }
 
@@ -348,7 +352,7 @@ impl ReadModels for Watched {
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
-        self.read(query.table.name.to_owned())?;
+        self.read(query.table, "")?;
         self.inner.query(projection, query).await
     }
 
@@ -358,7 +362,7 @@ impl ReadModels for Watched {
         table: &'static Table,
         filters: Vec<Filter>,
     ) -> Result<u64, ReadModelError> {
-        self.read(format!("{} (count)", table.name))?;
+        self.read(table, " (count)")?;
         self.inner.count(projection, table, filters).await
     }
 
