@@ -37,7 +37,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let log = Arc::new(Log::default());
-        let codec = EventCodec::new(Arc::new(MemoryKeyVault::new([7; 32])));
+        let vault = Arc::new(MemoryKeyVault::new([7; 32]));
+        let codec = EventCodec::new(vault.clone());
         let clock: Arc<dyn Clock> = Arc::new(Noon);
         let snapshots: Arc<dyn SnapshotStore> = log.memory.clone();
         let store: Arc<dyn EventStore> = log.clone();
@@ -51,7 +52,7 @@ impl World {
         let models = SqliteReadModels::in_memory().expect("read models open in memory");
         let models = Arc::new(models);
         let freshness_limit = Duration::from_secs(1);
-        let platform = Platform { store, codec, executor, models, clock, freshness_limit };
+        let platform = Platform { store, codec, vault, executor, models, clock, freshness_limit };
         let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
         Self { platform, ingest, log, caller: caller("feed", "acme") }
     }
