@@ -39,6 +39,7 @@ impl Node {
             clock.clone(),
             options,
         );
+        let projections = Arc::new(projections(&stores));
         let platform = Platform {
             store: stores.events.clone(),
             codec: stores.codec.clone(),
@@ -46,13 +47,14 @@ impl Node {
             executor,
             models: stores.models.clone(),
             clock,
+            projections: Some(projections.clone()),
             freshness_limit: config.graphql.min_position_wait(),
         };
         let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
         Ok(Self {
             platform: Arc::new(platform),
             ingest: Arc::new(ingest),
-            projections: Arc::new(projections(&stores)),
+            projections,
             stores,
             lag_budget: config.projections.lag_budget(),
         })

@@ -52,7 +52,9 @@ impl World {
         let models = SqliteReadModels::in_memory().expect("read models open in memory");
         let models = Arc::new(models);
         let freshness_limit = Duration::from_secs(1);
-        let platform = Platform { store, codec, vault, executor, models, clock, freshness_limit };
+        let projections = None;
+        let platform =
+            Platform { store, codec, vault, executor, models, clock, projections, freshness_limit };
         let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
         Self { platform, ingest, log, caller: caller("feed", "acme") }
     }
