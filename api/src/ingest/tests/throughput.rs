@@ -58,7 +58,14 @@ fn in_batches(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints figures, which mean something in release only"]
 async fn throughput() {
-    let world = Arc::new(World::new());
+    let folder = tempfile::tempdir().unwrap();
+    println!("in memory");
+    measure_all(Arc::new(World::new())).await;
+    println!("in a file");
+    measure_all(Arc::new(World::in_folder(folder.path()))).await;
+}
+
+async fn measure_all(world: Arc<World>) {
     measure("properties, new", &world, 4, in_batches(update, 2_000, 50, false)).await;
     measure("updates, batches of 50", &world, 4, in_batches(update, 100_000, 50, false)).await;
     measure("updates, single", &world, 64, in_batches(update, 50_000, 1, false)).await;
