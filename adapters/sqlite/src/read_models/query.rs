@@ -460,7 +460,7 @@ impl<'a> Scope<'a> {
         Ok(best.map(|rows| Source::Candidates { rows, met }))
     }
 
-    /// The words of a text that are worth looking up; none if the text is frequent.
+    /// The words of a text that are worth looking up; none if the text as a whole is frequent.
     fn rare_words(
         &self,
         words: &str,
@@ -494,12 +494,10 @@ impl<'a> Scope<'a> {
         if *all >= FREQUENT {
             return Ok(String::new());
         }
-        let most = counts.iter().fold(i64::MAX, |least, count| std::cmp::min(least, *count));
-        let most = std::cmp::max(RARE, most);
         Ok(each
             .iter()
             .zip(counts)
-            .filter(|(_, count)| **count <= most)
+            .filter(|(_, count)| **count <= RARE)
             .map(|(word, _)| *word)
             .collect())
     }

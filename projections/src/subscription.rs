@@ -1,0 +1,551 @@
+//! Following a log: pages in, checkpoint on, and everybody can see how far.
+
+use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use freehold_ports::{
+    Clock, EventFilter, EventPage, EventStore, GlobalPosition, LogName, ReadError,
+};
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::handler::failed_event;
+use crate::{HandleError, Handler};
+
+/// How many events a page has: few when close to the head, so that each is seen soon.
+const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
+const LARGE_PAGE: NonZeroU32 = NonZeroU32::new(10_000).expect("it is not zero");
+
+/// From how many positions behind the head on pages are large.
+const FAR_BEHIND: u64 = 5_000;
+
+/// How long an idle subscription waits before it looks by itself, from the first time on.
+const FIRST_POLL: Duration = Duration::from_millis(20);
+const LAST_POLL: Duration = Duration::from_secs(1);
+
+/// How long a failed subscription waits before it tries again: doubled each time, half of it by
+/// chance.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// How often a status is renewed while nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How a subscription is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionStatus {
+    /// What it is doing.
+    pub state: SubscriptionState,
+    /// The position up to which every effect is stored and can be seen.
+    pub position: GlobalPosition,
+    /// The end of the log, as far as is known.
+    pub head: GlobalPosition,
+    /// When the oldest event that it has not handled was recorded; nothing if there is none.
+    pub behind_since: Option<DateTime<Utc>>,
+    /// Positions a second, recently.
+    pub positions_per_second: f64,
+}
+
+/// What a subscription is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SubscriptionState {
+    /// Handling events that were there before.
+    CatchingUp,
+    /// At the end of the log, waiting for more.
+    Live,
+    /// Told to wait.
+    Paused,
+    /// Waiting to try again.
+    Failed(Failure),
+    /// Told to end.
+    Stopped,
+}
+
+/// Why a subscription does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The event it stands before and the event's type, if one event is the reason.
+    pub event: Option<(GlobalPosition, Arc<str>)>,
+    /// What is wrong.
+    pub error: String,
+    /// How often it was tried without getting on.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub next_try_at: DateTime<Utc>,
+}
+
+impl SubscriptionStatus {
+    /// A subscription that has not begun.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: SubscriptionState::CatchingUp,
+            position: GlobalPosition(0),
+            head: GlobalPosition(0),
+            behind_since: None,
+            positions_per_second: 0.0,
+        }
+    }
+
+    /// For how long the oldest unhandled event has been waiting.
+    pub fn lag(&self, now: DateTime<Utc>) -> Duration {
+        self.behind_since.map_or(Duration::ZERO, |since| (now - since).to_std().unwrap_or_default())
+    }
+
+    /// How long it takes to the head at the present rate.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.head.0.saturating_sub(self.position.0) as f64;
+        let seconds = left / self.positions_per_second;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+/// A position was not reached in time.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{} is at position {}, not yet at {}", .name, .status.position, .wanted)]
+pub struct NotReached {
+    /// Who is behind.
+    pub name: String,
+    /// Where it should be.
+    pub wanted: GlobalPosition,
+    /// How it is doing.
+    pub status: SubscriptionStatus,
+}
+
+/// Waits until a subscription has stored every effect up to a position, at most so long.
+pub(crate) async fn wait_for(
+    name: &str,
+    mut status: watch::Receiver<SubscriptionStatus>,
+    position: GlobalPosition,
+    timeout: Duration,
+) -> Result<(), NotReached> {
+    let reached = status.wait_for(|status| status.position >= position);
+    if let Ok(Ok(_)) = tokio::time::timeout(timeout, reached).await {
+        return Ok(());
+    }
+    let status = status.borrow().clone();
+    Err(NotReached { name: name.to_owned(), wanted: position, status })
+}
+
+/// A handler following its log in a task of its own.
+///
+/// Dropping it tells the task to end; [`stop`](Self::stop) also waits until it has.
+pub struct Subscription {
+    name: String,
+    orders: watch::Sender<Orders>,
+    status: watch::Receiver<SubscriptionStatus>,
+    task: JoinHandle<()>,
+}
+
+impl Subscription {
+    /// Starts at the handler's checkpoint.
+    pub fn start(
+        store: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        handler: Box<dyn Handler>,
+    ) -> Self {
+        let orders = watch::Sender::new(Orders::default());
+        let status = watch::Sender::new(SubscriptionStatus::new());
+        let receiver = status.subscribe();
+        let name = handler.name().to_owned();
+        let mut follower = Follower::new(store, clock, handler, orders.subscribe(), status);
+        let task = tokio::spawn(async move {
+            follower.follow_and_retry(Until::Stopped).await;
+        });
+        Self { name, orders, status: receiver, task }
+    }
+
+    /// How it is doing, now and whenever that changes.
+    pub fn status(&self) -> watch::Receiver<SubscriptionStatus> {
+        self.status.clone()
+    }
+
+    /// Waits until every effect up to a position is stored, at most so long.
+    pub async fn wait_for(
+        &self,
+        position: GlobalPosition,
+        timeout: Duration,
+    ) -> Result<(), NotReached> {
+        wait_for(&self.name, self.status.clone(), position, timeout).await
+    }
+
+    /// Waits after the page in hand, until it is resumed.
+    pub fn pause(&self) {
+        self.orders.send_modify(Orders::pause);
+    }
+
+    /// Goes on after a pause; after a failure, at once.
+    pub fn resume(&self) {
+        self.orders.send_modify(Orders::resume);
+    }
+
+    /// Ends after the page in hand.
+    pub async fn stop(self) {
+        self.orders.send_modify(|orders| orders.stop = true);
+        // It ended either way; if by a defect, its status and the log say so.
+        let _ = self.task.await;
+    }
+}
+
+/// What a subscription is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    pub(crate) stop: bool,
+    paused: bool,
+    /// Counts up to end a wait before the next try.
+    tries: u64,
+}
+
+impl Orders {
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+        self.tries += 1;
+    }
+}
+
+/// How far to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until told to stop.
+    Stopped,
+    /// Until the log has no more events.
+    CaughtUp,
+    /// Through this position and no further.
+    Reached(GlobalPosition),
+}
+
+/// Why following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is where it was to go.
+    There,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Reads pages and hands them over, one after the other.
+pub(crate) struct Follower {
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    handler: Box<dyn Handler>,
+    name: String,
+    log: LogName,
+    filter: EventFilter,
+    orders: watch::Receiver<Orders>,
+    status: watch::Sender<SubscriptionStatus>,
+    meters: Meters,
+    rate: Rate,
+    /// Where the failure before the one at hand was, and how often it came without getting on.
+    failed_at: Option<(GlobalPosition, u32)>,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        handler: Box<dyn Handler>,
+        orders: watch::Receiver<Orders>,
+        status: watch::Sender<SubscriptionStatus>,
+    ) -> Self {
+        let name = handler.name().to_owned();
+        Self {
+            store,
+            clock,
+            meters: Meters::of(&name),
+            name,
+            log: handler.log(),
+            filter: handler.filter(),
+            handler,
+            orders,
+            status,
+            rate: Rate::default(),
+            failed_at: None,
+        }
+    }
+
+    /// Follows, waits while paused, and tries again after failures, for as long as it takes.
+    pub(crate) async fn follow_and_retry(&mut self, until: Until) -> Ended {
+        loop {
+            if self.is_stopped() {
+                self.publish(|status| status.state = SubscriptionState::Stopped);
+                return Ended::Stopped;
+            }
+            if self.orders.borrow_and_update().paused {
+                info!(subscription = %self.name, "paused");
+                self.publish(|status| status.state = SubscriptionState::Paused);
+                let _ = self.orders.changed().await;
+                continue;
+            }
+            self.publish(|status| status.state = SubscriptionState::CatchingUp);
+            match self.follow(until).await {
+                Ok(Some(ended)) => return ended,
+                Ok(None) | Err(HandleError::Moved) => {}
+                Err(error) => self.fail(&error).await,
+            }
+        }
+    }
+
+    /// Follows until an order comes (`None`), a failure, or the end.
+    pub(crate) async fn follow(&mut self, until: Until) -> Result<Option<Ended>, HandleError> {
+        let mut hint = self.store.subscribe_head(&self.log);
+        let mut read = self.handler.checkpoint().await?;
+        self.rate.begin(read);
+        self.publish(|status| status.position = read);
+        let mut ahead: Option<Ahead> = None;
+        let mut poll = FIRST_POLL;
+        loop {
+            if self.orders.has_changed().unwrap_or(true) {
+                let position = self.handler.settle().await?;
+                self.publish(|status| status.position = position);
+                return Ok(None);
+            }
+            let hinted = *hint.borrow_and_update();
+            let page = match ahead.take() {
+                Some(ahead) => ahead.page().await?,
+                None => {
+                    let head = self.head().max(hinted);
+                    self.read(read, head).await?
+                }
+            };
+            let page = cut(page, until);
+            let nothing_new = page.through <= read && page.events.is_empty();
+            read = read.max(page.through);
+            let mut head = self.head().max(hinted).max(read);
+            if head == read {
+                head =
+                    self.store.head(&self.log).await.map_err(HandleError::unavailable)?.max(head);
+            }
+            let there = match until {
+                Until::Reached(end) => read >= end,
+                Until::CaughtUp | Until::Stopped => head == read,
+            };
+            if !there {
+                ahead = Some(self.read_ahead(read, head));
+            }
+            let since = page.events.first().map(|event| event.recorded_at);
+            self.status.send_if_modified(|status| {
+                status.head = head;
+                status.behind_since = since.or(status.behind_since);
+                false
+            });
+            let mut position = self.position();
+            if !nothing_new {
+                self.meters.events.increment(page.events.len() as u64);
+                position = self.hand_over(page).await?;
+                poll = FIRST_POLL;
+            }
+            if there {
+                position = self.handler.settle().await?;
+            }
+            self.rate.note(position);
+            self.publish(|status| {
+                status.position = position;
+                if there {
+                    status.behind_since = None;
+                    status.state = SubscriptionState::Live;
+                }
+            });
+            if there && until != Until::Stopped {
+                return Ok(Some(Ended::There));
+            }
+            if there {
+                tokio::select! {
+                    changed = hint.changed() => {
+                        // A store that is gone gives no hints: looking is left.
+                        if changed.is_err() {
+                            tokio::time::sleep(poll).await;
+                        }
+                    }
+                    () = tokio::time::sleep(poll) => poll = (poll * 2).min(LAST_POLL),
+                    _ = self.orders.changed() => self.orders.mark_changed(),
+                }
+            }
+        }
+    }
+
+    /// Hands a page over; a panic is a failure like others.
+    async fn hand_over(&mut self, page: EventPage) -> Result<GlobalPosition, HandleError> {
+        AssertUnwindSafe(self.handler.handle(page)).catch_unwind().await.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(HandleError::Unavailable(format!("panicked: {}", said.unwrap_or_default()).into()))
+        })
+    }
+
+    /// Shows a failure and waits before the next try.
+    async fn fail(&mut self, error: &HandleError) {
+        let position = self.position();
+        let attempts = match self.failed_at {
+            Some((at, attempts)) if at == position => attempts.saturating_add(1),
+            _ => 1,
+        };
+        self.failed_at = Some((position, attempts));
+        let wait = retry_after(attempts);
+        let next_try_at = self.clock.now() + wait;
+        let (event, error) = (failed_event(error), error.to_string());
+        warn!(subscription = %self.name, position = position.0, attempts, error, "failed");
+        self.meters.failures.increment(1);
+        self.publish(|status| {
+            let failure = Failure { event, error, attempts, next_try_at };
+            status.state = SubscriptionState::Failed(failure);
+        });
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left.min(TICK)) => self.publish(|_| {}),
+                _ = self.orders.changed() => {
+                    self.orders.mark_changed();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether it was told to stop, or nobody is left who could tell it anything.
+    fn is_stopped(&self) -> bool {
+        self.orders.borrow().stop || self.orders.has_changed().is_err()
+    }
+
+    fn position(&self) -> GlobalPosition {
+        self.status.borrow().position
+    }
+
+    fn head(&self) -> GlobalPosition {
+        self.status.borrow().head
+    }
+
+    async fn read(
+        &mut self,
+        after: GlobalPosition,
+        head: GlobalPosition,
+    ) -> Result<EventPage, HandleError> {
+        let limit = page_size(after, head);
+        let page = self.store.read_all(&self.log, &self.filter, after, limit).await;
+        page.map_err(HandleError::unavailable)
+    }
+
+    fn read_ahead(&self, after: GlobalPosition, head: GlobalPosition) -> Ahead {
+        let (store, log, filter) = (self.store.clone(), self.log.clone(), self.filter.clone());
+        let limit = page_size(after, head);
+        let read = async move { store.read_all(&log, &filter, after, limit).await };
+        Ahead(tokio::spawn(read))
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut SubscriptionStatus)) {
+        self.status.send_modify(|status| {
+            change(status);
+            status.head = status.head.max(status.position);
+            status.positions_per_second = self.rate.per_second;
+            self.meters.show(status, self.clock.now());
+        });
+    }
+}
+
+/// A page that is being read; given up when dropped.
+struct Ahead(JoinHandle<Result<EventPage, ReadError>>);
+
+impl Ahead {
+    async fn page(mut self) -> Result<EventPage, HandleError> {
+        let page = (&mut self.0).await.map_err(HandleError::unavailable)?;
+        page.map_err(HandleError::unavailable)
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn page_size(after: GlobalPosition, head: GlobalPosition) -> NonZeroU32 {
+    if head.0.saturating_sub(after.0) > FAR_BEHIND { LARGE_PAGE } else { PAGE }
+}
+
+/// Leaves out what lies behind the end.
+fn cut(mut page: EventPage, until: Until) -> EventPage {
+    if let Until::Reached(end) = until {
+        page.events.retain(|event| event.position <= end);
+        page.through = page.through.min(end);
+    }
+    page
+}
+
+/// Half of the wait is left to chance, so that what failed together does not come back together.
+fn retry_after(attempts: u32) -> Duration {
+    let doubled = FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+    let most = doubled.min(LAST_RETRY);
+    let [chance, ..] = *Uuid::new_v4().as_bytes();
+    most / 2 + most / 2 * u32::from(chance) / 255
+}
+
+/// How fast positions go by.
+#[derive(Default)]
+struct Rate {
+    from: Option<(Instant, GlobalPosition)>,
+    per_second: f64,
+}
+
+impl Rate {
+    fn begin(&mut self, position: GlobalPosition) {
+        self.from = Some((Instant::now(), position));
+    }
+
+    fn note(&mut self, position: GlobalPosition) {
+        let Some((since, from)) = self.from else { return self.begin(position) };
+        let seconds = since.elapsed().as_secs_f64();
+        if seconds < 0.5 {
+            return;
+        }
+        let now = position.0.saturating_sub(from.0) as f64 / seconds;
+        let known = self.per_second;
+        self.per_second = if known == 0.0 { now } else { known + (now - known) * 0.3 };
+        self.begin(position);
+    }
+}
+
+/// What monitoring sees.
+struct Meters {
+    position: metrics::Gauge,
+    head: metrics::Gauge,
+    lag_seconds: metrics::Gauge,
+    failed: metrics::Gauge,
+    events: metrics::Counter,
+    failures: metrics::Counter,
+}
+
+impl Meters {
+    fn of(name: &str) -> Self {
+        let label = [metrics::Label::new("subscription", name.to_owned())];
+        let gauge = |metric| metrics::gauge!(metric, label.iter());
+        let counter = |metric| metrics::counter!(metric, label.iter());
+        Self {
+            position: gauge("freehold_subscription_position"),
+            head: gauge("freehold_subscription_head_position"),
+            lag_seconds: gauge("freehold_subscription_lag_seconds"),
+            failed: gauge("freehold_subscription_failed"),
+            events: counter("freehold_subscription_events_total"),
+            failures: counter("freehold_subscription_failures_total"),
+        }
+    }
+
+    fn show(&self, status: &SubscriptionStatus, now: DateTime<Utc>) {
+        self.position.set(status.position.0 as f64);
+        self.head.set(status.head.0 as f64);
+        self.lag_seconds.set(status.lag(now).as_secs_f64());
+        let failed = matches!(status.state, SubscriptionState::Failed(_));
+        self.failed.set(if failed { 1.0 } else { 0.0 });
+    }
+}
