@@ -10,7 +10,6 @@
 mod column;
 mod fold;
 mod handler;
-pub mod models;
 mod projection;
 mod projections;
 mod projector;

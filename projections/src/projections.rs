@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     Clock, EventCodec, EventStore, Generation, GenerationId, GenerationState, GlobalPosition,
-    LogName, ReadModelError, ReadModels,
+    ReadModelError, ReadModels,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -72,8 +72,6 @@ pub struct ProjectionStatus {
     pub name: &'static str,
     /// The version of the code.
     pub version: u32,
-    /// The log it reads.
-    pub log: LogName,
     /// What fills the generation that answers queries.
     pub live: SubscriptionStatus,
     /// A generation that is being filled beside it.
@@ -287,7 +285,6 @@ impl Kept {
         ProjectionStatus {
             name: self.name(),
             version: self.projection.version(),
-            log: self.projection.log(),
             live: self.live.borrow().clone(),
             building: building.as_ref().map(|fill| Building {
                 generation: fill.generation.clone(),
@@ -348,6 +345,9 @@ impl Kept {
 
     /// Sees to it that a generation of this version is active.
     async fn bring_up(&self) -> Result<(), ProjectionError> {
+        if self.is_up(&self.engine.models.generations(self.name()).await?) {
+            return Ok(());
+        }
         let mut orders = self.orders.subscribe();
         let _turn = tokio::select! {
             turn = self.turn.lock() => turn,
@@ -355,14 +355,10 @@ impl Kept {
             _ = orders.wait_for(|orders| orders.stop) => return Ok(()),
         };
         let generations = self.engine.models.generations(self.name()).await?;
-        let version = self.projection.version();
-        let active = generations.iter().find(|g| g.state == GenerationState::Active);
-        if let Some(active) = active {
-            self.live.send_modify(|status| status.position = active.checkpoint);
-            if active.version == version {
-                return Ok(());
-            }
+        if self.is_up(&generations) {
+            return Ok(());
         }
+        let version = self.projection.version();
         let begun = generations.iter().rev().find(|generation| {
             generation.version == version && generation.state != GenerationState::Active
         });
@@ -392,6 +388,15 @@ impl Kept {
         self.engine.models.activate(generation.clone()).await?;
         info!(projection = self.name(), generation = generation.number, "activated");
         self.drop_older().await
+    }
+
+    /// Whether the active generation is one that this version goes on filling.
+    fn is_up(&self, generations: &[Generation]) -> bool {
+        let active = generations.iter().find(|g| g.state == GenerationState::Active);
+        if let Some(active) = active {
+            self.live.send_modify(|status| status.position = active.checkpoint);
+        }
+        active.is_some_and(|active| active.version == self.projection.version())
     }
 
     async fn rebuild(self: Arc<Self>) -> Result<GenerationId, ProjectionError> {
