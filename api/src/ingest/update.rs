@@ -203,7 +203,8 @@ impl Ingest {
         item.position = last_position(&item.events, position);
         // The state that comes with a repeated answer is newer than its version says.
         if outcome != Outcome::Repeated {
-            self.lookups.give_state(property, Loaded { aggregate, version });
+            // Whose it is is read with the news.
+            self.lookups.give_state(property, Loaded { aggregate, version, tenant: None });
         }
         pending.about(property.0, item)
     }
