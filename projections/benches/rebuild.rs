@@ -147,7 +147,8 @@ impl Projection for Items {
         rows: &mut Rows,
     ) -> Result<(), ApplyError> {
         let (recorded, ItemEvent(listed)) = (event.recorded, event.event);
-        let known = rows.get::<ItemRow>(&(listed.item,))?;
+        let known = rows.get::<ItemRow>(&(listed.item,))?.cloned();
+        let known = known.as_ref();
         rows.put(ItemRow {
             item: listed.item,
             tenant: recorded.provenance.tenant.clone(),

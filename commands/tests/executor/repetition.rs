@@ -60,7 +60,7 @@ async fn a_command_whose_twin_was_a_little_faster_gets_the_twins_answer_and_no_r
         let context = CommandContext { expected, ..named(CommandId::new()) };
         let command = UserCommand::from(register(ADA, EMAIL));
         let twin = (platform.executor.clone(), ADA.0, command.clone(), context.clone());
-        let mischief = Mischief::TwinFirst(twin.0, twin.1, twin.2, twin.3);
+        let mischief = Mischief::TwinFirst(Box::new(twin));
         let store = Mischievous::new(platform.store.clone(), 1, mischief);
         let slower = platform.through(store, options());
 

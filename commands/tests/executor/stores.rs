@@ -28,7 +28,7 @@ pub(crate) enum Mischief {
     /// Somebody else appends first, by this executor.
     SomebodyFirst(CommandExecutor, Uuid, fn(u32) -> UserCommand),
     /// The same command is executed by this executor, right after its id was looked up in vain.
-    TwinFirst(CommandExecutor, Uuid, UserCommand, CommandContext),
+    TwinFirst(Box<(CommandExecutor, Uuid, UserCommand, CommandContext)>),
 }
 
 /// Makes mischief a few times, and then is the store it stands before.
@@ -93,9 +93,10 @@ impl EventStore for Mischievous {
     ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
         self.reachable()?;
         let found = self.store.find_command(log, command_id).await;
-        if let Mischief::TwinFirst(executor, id, command, context) = &self.mischief
+        if let Mischief::TwinFirst(twin) = &self.mischief
             && self.next().is_some()
         {
+            let (executor, id, command, context) = &**twin;
             executor.execute::<User>(*id, command.clone(), context).await.unwrap();
         }
         found
