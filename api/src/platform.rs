@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_commands::{CommandContext, CommandExecutor};
-use freehold_ports::{Clock, CommandId, EventCodec, EventStore, GlobalPosition, ReadModels};
+use freehold_ports::{
+    Clock, CommandId, EventCodec, EventStore, GlobalPosition, KeyVault, ReadModels,
+};
 use uuid::Uuid;
 
 /// The parts of a running platform, shared by every entrance.
@@ -14,6 +16,8 @@ pub struct Platform {
     pub store: Arc<dyn EventStore>,
     /// Between typed events and stored bytes.
     pub codec: EventCodec,
+    /// The keys of people, to be destroyed when one is forgotten.
+    pub vault: Arc<dyn KeyVault>,
     /// The way from commands to events.
     pub executor: CommandExecutor,
     /// What queries read.

@@ -24,14 +24,15 @@ async fn start(toml: &str) -> Running {
     let memory = Arc::new(MemoryEventStore::default());
     let store: Arc<dyn EventStore> = memory.clone();
     let snapshots: Arc<dyn SnapshotStore> = memory;
-    let codec = EventCodec::new(Arc::new(MemoryKeyVault::new([7; 32])));
+    let vault = Arc::new(MemoryKeyVault::new([7; 32]));
+    let codec = EventCodec::new(vault.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = ExecutorOptions::default();
     let executor =
         CommandExecutor::new(store.clone(), snapshots, codec.clone(), clock.clone(), options);
     let models = Arc::new(SqliteReadModels::in_memory().unwrap());
     let freshness_limit = Duration::from_secs(1);
-    let platform = Platform { store, codec, executor, models, clock, freshness_limit };
+    let platform = Platform { store, codec, vault, executor, models, clock, freshness_limit };
     let ingest = Arc::new(Ingest::new(platform, IngestDefaults::default()));
     application.routes = routes(ingest, "acme".into(), 1_000_000);
     start_with(&config, application).await

@@ -107,12 +107,14 @@ impl CommandContext {
 }
 
 /// A state and how many events were folded into it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded<A> {
     /// The state.
     pub aggregate: A,
     /// The stream's version.
     pub version: StreamVersion,
+    /// Who owns it; nobody while it holds no event.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What came of a command.
@@ -257,7 +259,7 @@ impl CommandExecutor {
         &self.clock
     }
 
-    /// The stream that holds a key, if one does.
+    /// The stream that holds a unique key, if one does: known as soon as it is stored.
     pub async fn holder_of(
         &self,
         tenant: &str,
@@ -283,17 +285,24 @@ impl CommandExecutor {
         stream: &StreamId,
         mut loaded: Loaded<A>,
     ) -> Result<Loaded<A>, CommandError<A::Error>> {
+        // The last event that is known is read again: a snapshot does not say whose it is.
+        let mut after = StreamVersion(loaded.version.0.saturating_sub(1));
         loop {
-            let page =
-                self.store.read_stream(&LogName::DOMAIN, stream, loaded.version, PAGE).await?;
-            let keys = self.codec.keys_for(&page).await?;
-            for recorded in &page {
+            let page = self.store.read_stream(&LogName::DOMAIN, stream, after, PAGE).await?;
+            if let Some(first) = page.first() {
+                loaded.tenant = Some(first.provenance.tenant.clone());
+            }
+            let known = page.iter().take_while(|event| event.version <= loaded.version).count();
+            let news = &page[known..];
+            let keys = self.codec.keys_for(news).await?;
+            for recorded in news {
                 loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
                 loaded.version = recorded.version;
             }
             if page.len() < PAGE.get() as usize {
                 return Ok(loaded);
             }
+            after = loaded.version;
         }
     }
 
@@ -352,38 +361,70 @@ impl CommandExecutor {
         &self,
         stream: StreamId,
         id: Uuid,
-        mut known: Option<Loaded<A>>,
+        known: Option<Loaded<A>>,
         fingerprint: Fingerprint,
-        mut plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
+        plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
         context: &CommandContext,
     ) -> Result<Executed<A>, Failure<E, CommandError<A::Error>>> {
         let command_id = context.command_id.unwrap_or_default();
         let asked = Asked { stream, id, command_id, fingerprint, context };
-        if context.command_id.is_some()
-            && !context.dry_run
-            && let Some(first) = self.first_answer(&asked).await?
-        {
+        let named = context.command_id.is_some() && !context.dry_run;
+        if named && let Some(first) = self.first_answer(&asked).await? {
             return Ok(first);
         }
+        let mut unanswered = false;
+        let failure = match self.attempt_until_answered(&asked, known, plan, &mut unanswered).await
+        {
+            Ok(executed) => return Ok(executed),
+            Err(failure) if !named && !unanswered => return Err(failure),
+            Err(failure) => failure,
+        };
+        // The same command may have been stored meanwhile, by another call or by an append whose
+        // reply was lost. Then the no was an answer to its own effect, and its answer is yes.
+        match self.first_answer(&asked).await {
+            Ok(Some(first)) => Ok(first),
+            Ok(None) | Err(_) if unanswered => {
+                Err(CommandError::OutcomeUnknown { command_id }.into())
+            }
+            Ok(None) | Err(_) => Err(failure),
+        }
+    }
+
+    /// Plans, decides and appends until the store says yes or no. `unanswered` tells that it left
+    /// an append without a reply: what was sent may be stored even after this returns.
+    async fn attempt_until_answered<A: EventSourced, E>(
+        &self,
+        asked: &Asked<'_>,
+        mut known: Option<Loaded<A>>,
+        mut plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
+        unanswered: &mut bool,
+    ) -> Result<Executed<A>, Failure<E, CommandError<A::Error>>> {
+        let context = asked.context;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let loaded = match known.take() {
+            let mut loaded = match known.take() {
                 Some(known) => self.read_news(&asked.stream, known).await?,
-                None => self.load::<A>(id).await?,
+                None => self.load::<A>(asked.id).await?,
             };
+            if loaded.tenant.as_ref().is_some_and(|owner| *owner != context.tenant) {
+                // To a stranger it looks as if it were not there; an append would be refused.
+                loaded = Loaded::default();
+            }
             if let Some(expected) = context.expected
                 && !expected.admits(loaded.version)
             {
-                let (stream, actual) = (asked.stream, loaded.version);
+                let (stream, actual) = (asked.stream.clone(), loaded.version);
                 return Err(CommandError::VersionConflict { stream, expected, actual }.into());
             }
             let commands = plan(&loaded.aggregate).map_err(Failure::Plan)?;
-            if let Some(executed) = self.attempt(&asked, loaded, commands, attempts).await? {
+            let attempt = self.attempt(asked, loaded, commands, attempts, unanswered);
+            if let Some(executed) = attempt.await? {
                 return Ok(executed);
             }
             if attempts >= self.options.max_decisions {
-                return Err(CommandError::Contended { stream: asked.stream, attempts }.into());
+                let stream = asked.stream.clone();
+                return Err(CommandError::Contended { stream, attempts }.into());
             }
         }
     }
@@ -395,6 +436,7 @@ impl CommandExecutor {
         loaded: Loaded<A>,
         commands: Vec<A::Command>,
         attempts: u32,
+        unanswered: &mut bool,
     ) -> Result<Option<Executed<A>>, CommandError<A::Error>> {
         let Asked { stream, command_id, fingerprint, context, .. } = asked;
         let before = loaded.version;
@@ -454,13 +496,10 @@ impl CommandExecutor {
                 Err(CommandError::Overloaded { retry_after })
             }
             Err(AppendError::OutcomeUnknown { source, .. }) => {
+                *unanswered = true;
                 warn!(%command_id, error = %source, "append left without an answer, asking again");
                 tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts))).await;
-                let first = self.first_answer(asked).await?;
-                if first.is_none() && attempts >= self.options.max_decisions {
-                    return Err(CommandError::OutcomeUnknown { command_id: *command_id });
-                }
-                Ok(first)
+                self.first_answer(asked).await
             }
             Err(AppendError::Unavailable { source }) => {
                 Err(CommandError::Unavailable(ReadError::Unavailable { source }))
@@ -582,9 +621,8 @@ impl CommandExecutor {
         context: &CommandContext,
     ) -> Result<Fingerprint, CommandError<A::Error>> {
         let expected = format!("{:?}", context.expected);
-        let content =
-            serde_json::to_vec(&(stream.as_str(), request, expected, context.occurred_at))
-                .map_err(CodecError::Unwritable)?;
+        let content = (&context.tenant, stream.as_str(), request, expected, context.occurred_at);
+        let content = serde_json::to_vec(&content).map_err(CodecError::Unwritable)?;
         let hash = self.codec.keyed_hash("command", &content);
         let mut first = [0; 16];
         first.copy_from_slice(&hash.0[..16]);
@@ -592,7 +630,7 @@ impl CommandExecutor {
     }
 
     async fn load_snapshot<A: EventSourced>(&self, stream: &StreamId) -> Loaded<A> {
-        let nothing = || Loaded { aggregate: A::default(), version: StreamVersion(0) };
+        let nothing = Loaded::default;
         let snapshot = match self.snapshots.load(&LogName::DOMAIN, stream).await {
             Ok(Some(snapshot)) if snapshot.shape == A::SNAPSHOT_SHAPE => snapshot,
             Ok(_) => return nothing(),
@@ -602,7 +640,7 @@ impl CommandExecutor {
             }
         };
         match self.codec.decode_state(&snapshot.state, place_of(stream)).await {
-            Ok(aggregate) => Loaded { aggregate, version: snapshot.version },
+            Ok(aggregate) => Loaded { aggregate, version: snapshot.version, tenant: None },
             Err(error) => {
                 warn!(%stream, %error, "snapshot not readable, folding from the first event");
                 nothing()

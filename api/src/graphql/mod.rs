@@ -13,6 +13,7 @@ pub mod filter;
 mod freshness;
 mod limits;
 mod loaders;
+pub mod mutation;
 mod nulls;
 pub mod objects;
 mod projections;
@@ -29,13 +30,11 @@ use self::codes::Codes;
 pub use self::fault::Fault;
 pub use self::limits::{InvalidLimit, Limits};
 use self::loaders::Loaders;
+pub use self::mutation::Mutation;
 use self::nulls::Nulls;
 pub use self::query::Query;
 pub use self::subscription::Subscription;
 use crate::platform::{Caller, Platform};
-
-/// The commands that clients may send.
-pub type Mutation = async_graphql::EmptyMutation;
 
 /// Everything clients may ask.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;

@@ -71,11 +71,7 @@ async fn user(
 impl Entrance {
     fn admit(&self, caller: &Caller, ids: &RequestIds) -> Result<platform::Caller, Problem> {
         caller.require(Role::Writer)?;
-        Ok(platform::Caller {
-            actor: caller.actor.clone(),
-            tenant: self.tenant.clone(),
-            correlation_id: ids.correlation,
-        })
+        Ok(caller.acting_for(self.tenant.clone(), ids))
     }
 }
 

@@ -108,7 +108,8 @@ impl World {
         let clock: Arc<dyn Clock> = Arc::new(Noon);
         let logs = [LogName::DOMAIN, LogName::INTERACTIONS];
         let store = Arc::new(MemoryEventStore::new(logs, clock.clone()));
-        let codec = EventCodec::new(Arc::new(MemoryKeyVault::new([7; 32])));
+        let vault = Arc::new(MemoryKeyVault::new([7; 32]));
+        let codec = EventCodec::new(vault.clone());
         let models = Arc::new(Watched::new(SqliteReadModels::in_memory().unwrap()));
         let executor = CommandExecutor::new(
             store.clone(),
@@ -120,6 +121,7 @@ impl World {
         let platform = Arc::new(Platform {
             store: store.clone(),
             codec: codec.clone(),
+            vault,
             executor,
             models: models.clone(),
             clock,

@@ -49,7 +49,8 @@ impl World {
 
     fn on(inner: Arc<dyn EventStore>, snapshots: Arc<dyn SnapshotStore>) -> Self {
         let log = Arc::new(Log { inner, trouble: Mutex::default() });
-        let codec = EventCodec::new(Arc::new(MemoryKeyVault::new([7; 32])));
+        let vault = Arc::new(MemoryKeyVault::new([7; 32]));
+        let codec = EventCodec::new(vault.clone());
         let clock: Arc<dyn Clock> = Arc::new(Noon);
         let store: Arc<dyn EventStore> = log.clone();
         let executor = CommandExecutor::new(
@@ -62,7 +63,7 @@ impl World {
         let models = SqliteReadModels::in_memory().expect("read models open in memory");
         let models = Arc::new(models);
         let freshness_limit = Duration::from_secs(1);
-        let platform = Platform { store, codec, executor, models, clock, freshness_limit };
+        let platform = Platform { store, codec, vault, executor, models, clock, freshness_limit };
         let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
         Self { platform, ingest, log, caller: caller("feed", "acme") }
     }
