@@ -81,7 +81,7 @@ fn completions_are_printed_for_shells() {
 
 #[test]
 fn serve_refuses_to_be_open_to_others() {
-    let output = run(&["serve", "--listen", "0.0.0.0:0"]);
+    let output = run(&["serve", "--store", "memory:", "--listen", "0.0.0.0:0"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(err(&output).contains("freehold token create"), "{}", err(&output));
 }
@@ -89,7 +89,8 @@ fn serve_refuses_to_be_open_to_others() {
 #[test]
 fn serve_says_when_its_port_is_taken() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let output = run(&["serve", "--listen", &taken.local_addr().unwrap().to_string()]);
+    let output =
+        run(&["serve", "--store", "memory:", "--listen", &taken.local_addr().unwrap().to_string()]);
     assert_eq!(output.status.code(), Some(6));
     assert!(err(&output).contains("--listen"), "{}", err(&output));
 }
@@ -97,7 +98,7 @@ fn serve_says_when_its_port_is_taken() {
 #[cfg(unix)]
 #[test]
 fn serve_says_where_it_listens_logs_json_and_ends_well_on_sigterm() {
-    let mut child = freehold(&["serve", "--listen", "127.0.0.1:0"])
+    let mut child = freehold(&["serve", "--store", "memory:", "--listen", "127.0.0.1:0"])
         .env("FREEHOLD__LOG__FORMAT", "json")
         .env("FREEHOLD__LOG__LEVEL", "info,freehold=debug")
         .stdout(Stdio::piped())
