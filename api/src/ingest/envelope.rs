@@ -25,11 +25,11 @@ pub(super) struct Envelope<'a, F> {
     pub(super) event_id: Option<String>,
     pub(super) source: Option<String>,
     pub(super) occurred_at: Option<DateTime<Utc>>,
-    pub(super) data: Fields<'a, F>,
+    pub(super) data: SentFields<'a, F>,
 }
 
 /// The fields of an item's data that have a meaning, each once.
-pub(super) struct Fields<'a, F>(Vec<Sent<'a, F>>);
+pub(super) struct SentFields<'a, F>(Vec<Sent<'a, F>>);
 
 /// One field as it was sent.
 pub(super) struct Sent<'a, F> {
@@ -46,7 +46,7 @@ impl<F> Sent<'_, F> {
     }
 }
 
-impl<'a, F: Copy + PartialEq> Fields<'a, F> {
+impl<'a, F: Copy + PartialEq> SentFields<'a, F> {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Sent<'a, F>> {
         self.0.iter()
     }
@@ -71,7 +71,7 @@ impl<'a, F: Copy + PartialEq> Fields<'a, F> {
 }
 
 /// For the fingerprint of a request: what it says, by our names or the sender's.
-impl<F> Serialize for Fields<'_, F> {
+impl<F> Serialize for SentFields<'_, F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|sent| (&sent.name, &sent.value)))
     }
@@ -112,7 +112,7 @@ pub(super) fn open<'a, F: Copy + PartialEq>(
             event_id: None,
             source: None,
             occurred_at: None,
-            data: Fields(Vec::with_capacity(fields.len())),
+            data: SentFields(Vec::with_capacity(fields.len())),
         },
         names,
         personal,

@@ -9,7 +9,7 @@ use freehold_domain::property::{
 use freehold_domain::{Address, AreaUnit, Coordinates, Currency, FeeFrequency};
 
 use super::answer::{Notice, Notices};
-use super::envelope::{self, Data, Sent};
+use super::envelope::{self, Sent, SentFields};
 use super::json::Json;
 use super::names::{
     AREA_UNITS, FREQUENCIES, MEDIA_CATEGORIES, PROPERTY_EVENTS, PROPERTY_FIELDS, PROPERTY_TYPES,
@@ -25,7 +25,7 @@ pub(super) struct PropertyItem<'a> {
     pub(super) event_type: PropertyEventType,
     pub(super) occurred_at: Option<DateTime<Utc>>,
     pub(super) wishes: Wishes,
-    pub(super) data: Data<'a, PropertyField>,
+    pub(super) data: SentFields<'a, PropertyField>,
 }
 
 /// How the sender wants things to be; what is absent stays as it is.
@@ -258,7 +258,7 @@ impl Reading<'_> {
     }
 
     /// Reads what is only meaningful with another field.
-    fn settle(&mut self, data: &Data<'_, PropertyField>) {
+    fn settle(&mut self, data: &SentFields<'_, PropertyField>) {
         let Self { wishes, reader } = self;
         let unit = |field, reader: &mut Reader<'_>| {
             let sent = data.get(field).filter(|sent| sent.value != Json::Null)?;
@@ -578,7 +578,7 @@ fn fact_of(field: PropertyField) -> Option<FactField> {
 
 /// The path at which a sender named a field of a command, and what was sent there.
 pub(super) fn sent_at<'d>(
-    data: &'d Data<'_, PropertyField>,
+    data: &'d SentFields<'_, PropertyField>,
     command_field: &str,
 ) -> (Option<String>, Option<&'d Json<'d>>) {
     let field = command_field.strip_prefix("facts.").unwrap_or(command_field);

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use freehold_domain::interaction::{ActorType, DeviceType, EventSource, ObjectType};
 
 use super::answer::{Notice, Notices};
-use super::envelope::{self, Data, check_moment, personal_field_dropped};
+use super::envelope::{self, SentFields, check_moment, personal_field_dropped};
 use super::json::Json;
 use super::names::{
     ACTOR_TYPES, CHANNELS, DEVICE_TYPES, OBJECT_TYPES, USER_EVENTS, USER_FIELDS, UserEventType,
@@ -21,7 +21,7 @@ pub(super) struct UserItem<'a> {
     pub(super) user: Option<String>,
     pub(super) event_id: Option<String>,
     pub(super) about: About,
-    pub(super) data: Data<'a, UserField>,
+    pub(super) data: SentFields<'a, UserField>,
 }
 
 /// What it was done to, and how.
