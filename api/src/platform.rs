@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_commands::{CommandContext, CommandExecutor};
-use freehold_ports::{Clock, CommandId, EventCodec, EventStore, GlobalPosition, ReadModels};
+use freehold_ports::{
+    Clock, CommandId, EventCodec, EventStore, GlobalPosition, KeyVault, ReadModels,
+};
+use freehold_projections::{Projections, SubscriptionStatus};
 use uuid::Uuid;
 
 /// The parts of a running platform, shared by every entrance.
@@ -14,14 +17,25 @@ pub struct Platform {
     pub store: Arc<dyn EventStore>,
     /// Between typed events and stored bytes.
     pub codec: EventCodec,
+    /// The keys of people, to be destroyed when one is forgotten.
+    pub vault: Arc<dyn KeyVault>,
     /// The way from commands to events.
     pub executor: CommandExecutor,
     /// What queries read.
     pub models: Arc<dyn ReadModels>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What keeps the read models current; none where another process does.
+    pub projections: Option<Arc<Projections>>,
     /// How long a query waits for a read model to reach the position it asks for.
     pub freshness_limit: Duration,
+}
+
+impl Platform {
+    /// How the live subscription of a projection is doing, if it runs in this process.
+    pub fn live(&self, projection: &str) -> Option<SubscriptionStatus> {
+        Some(self.projections.as_ref()?.status(projection).ok()?.live)
+    }
 }
 
 /// Who sends a request, and what it belongs to; made from its token and headers.

@@ -1,2 +1,108 @@
-//! Freehold.
-fn main() {}
+//! What Freehold does in a second, beside what the machine could.
+//!
+//! Every bench makes what it needs in a folder of its own, measures the raw limit in the same run,
+//! and prints one row a measurement: a table for people, or one JSON object a line.
+
+mod append;
+mod limit;
+mod output;
+mod read;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use freehold_memory::MemoryEventStore;
+use freehold_ports::EventStore;
+use freehold_sqlite::{LogOptions, SqliteEventStore};
+
+use self::output::{Format, Output};
+
+/// Measures Freehold.
+#[derive(Parser)]
+struct Arguments {
+    /// Which bench to run; all of them unless said.
+    bench: Option<Bench>,
+    /// Which store to measure.
+    #[arg(long, value_enum, default_value_t = Store::Sqlite)]
+    store: Store,
+    /// A minute's worth instead of figures to publish.
+    #[arg(long)]
+    quick: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// On the disk of this folder.
+    #[arg(long, default_value = "target")]
+    folder: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Bench {
+    /// Appends, by callers at the same time.
+    Append,
+    /// Events read back.
+    Read,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Store {
+    Sqlite,
+    Memory,
+}
+
+/// What every bench gets.
+struct Setting {
+    store: Store,
+    /// How long one measurement takes.
+    duration: Duration,
+    quick: bool,
+    folder: PathBuf,
+}
+
+impl Setting {
+    /// An empty folder on the disk to measure, gone with the value.
+    fn fresh_folder(&self) -> anyhow::Result<tempfile::TempDir> {
+        std::fs::create_dir_all(&self.folder)?;
+        tempfile::Builder::new().prefix("freehold-bench-").tempdir_in(&self.folder).with_context(
+            || format!("no folder can be made in {}; name one by --folder", self.folder.display()),
+        )
+    }
+
+    /// An empty store in that folder.
+    fn open_store(&self, folder: &std::path::Path) -> anyhow::Result<Arc<dyn EventStore>> {
+        Ok(match self.store {
+            Store::Sqlite => Arc::new(SqliteEventStore::open(folder, LogOptions::default())?),
+            Store::Memory => Arc::new(MemoryEventStore::default()),
+        })
+    }
+
+    fn store_name(&self) -> &'static str {
+        match self.store {
+            Store::Sqlite => "sqlite",
+            Store::Memory => "memory",
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let setting = Setting {
+        store: arguments.store,
+        duration: Duration::from_secs(if arguments.quick { 3 } else { 10 }),
+        quick: arguments.quick,
+        folder: arguments.folder,
+    };
+    let mut output = Output::new(arguments.format);
+    let wanted = |bench| arguments.bench.is_none_or(|named| named == bench);
+    if wanted(Bench::Append) {
+        append::run(&setting, &mut output).await?;
+    }
+    if wanted(Bench::Read) {
+        read::run(&setting, &mut output).await?;
+    }
+    Ok(())
+}

@@ -7,6 +7,7 @@
 use freehold_domain::{Claim, ClaimKey, Uniqueness};
 use freehold_ports::{
     Boundary, EventCodec, EventStore, GlobalPosition, LogName, ReadError, StreamId, Tag,
+    TaggedEvent,
 };
 
 /// The tag of a claim; an erased key has none, and one that does not fit is stood for by its hash.
@@ -32,18 +33,41 @@ pub(crate) async fn condition(
     stream: &StreamId,
     tag: &Tag,
 ) -> Result<Result<Option<Boundary>, StreamId>, ReadError> {
-    let free_after = |after| Ok(Ok(Some(Boundary { tag: tag.clone(), after })));
+    let free_after = |after| Ok(Some(Boundary { tag: tag.clone(), after }));
+    Ok(match last_taken(store, tenant, tag).await? {
+        None => free_after(GlobalPosition(0)),
+        Some((taken, _)) if taken.stream == *stream => Ok(None),
+        Some((taken, Uniqueness::Released)) => free_after(taken.position),
+        Some((taken, Uniqueness::Taken)) => Err(taken.stream),
+    })
+}
+
+/// The stream that holds the key behind `tag`, if one does.
+pub(crate) async fn holder(
+    store: &dyn EventStore,
+    tenant: &str,
+    tag: &Tag,
+) -> Result<Option<StreamId>, ReadError> {
+    Ok(match last_taken(store, tenant, tag).await? {
+        Some((taken, Uniqueness::Taken)) => Some(taken.stream),
+        Some((_, Uniqueness::Released)) | None => None,
+    })
+}
+
+/// Who last took the key behind `tag`, and whether it was given back since.
+async fn last_taken(
+    store: &dyn EventStore,
+    tenant: &str,
+    tag: &Tag,
+) -> Result<Option<(TaggedEvent, Uniqueness)>, ReadError> {
     let Some(taken) = store.last_tagged(&LogName::DOMAIN, tenant, tag).await? else {
-        return free_after(GlobalPosition(0));
+        return Ok(None);
     };
-    if taken.stream == *stream {
-        return Ok(Ok(None));
-    }
     let Ok(released) = tag.as_str().replacen(':', "-released:", 1).parse::<Tag>() else {
-        return Ok(Err(taken.stream));
+        return Ok(Some((taken, Uniqueness::Taken)));
     };
-    match store.last_tagged(&LogName::DOMAIN, tenant, &released).await? {
-        Some(released) if released.position > taken.position => free_after(taken.position),
-        _ => Ok(Err(taken.stream)),
-    }
+    Ok(match store.last_tagged(&LogName::DOMAIN, tenant, &released).await? {
+        Some(released) if released.position > taken.position => Some((taken, Uniqueness::Released)),
+        _ => Some((taken, Uniqueness::Taken)),
+    })
 }

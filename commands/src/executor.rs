@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use freehold_domain::{Actor, Circumstances, Policy, Refusal, StoredEvent, Uniqueness};
+use freehold_domain::{Actor, Circumstances, Claim, Policy, Refusal, StoredEvent, Uniqueness};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CodecError, CommandId, EventCodec,
     EventId, EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, InvalidRequest,
@@ -107,12 +107,14 @@ impl CommandContext {
 }
 
 /// A state and how many events were folded into it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded<A> {
     /// The state.
     pub aggregate: A,
     /// The stream's version.
     pub version: StreamVersion,
+    /// Who owns it; nobody while it holds no event.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What came of a command.
@@ -136,6 +138,8 @@ pub struct Executed<A: Aggregate> {
 pub struct ExecutedEvent<E> {
     /// What happened.
     pub event: E,
+    /// Its id; none in a dry run.
+    pub event_id: Option<EventId>,
     /// Its place in the stream.
     pub version: StreamVersion,
     /// Its place in the log; unknown in a dry run.
@@ -255,24 +259,50 @@ impl CommandExecutor {
         &self.clock
     }
 
+    /// The stream that holds a unique key, if one does: known as soon as it is stored.
+    pub async fn holder_of(
+        &self,
+        tenant: &str,
+        claim: &Claim,
+    ) -> Result<Option<StreamId>, ReadError> {
+        let Some(tag) = claims::tag_of(claim, &self.codec) else { return Ok(None) };
+        claims::holder(&*self.store, tenant, &tag).await
+    }
+
     /// Folds a stream, from its newest snapshot if there is one.
     pub async fn load<A: EventSourced>(
         &self,
         id: Uuid,
     ) -> Result<Loaded<A>, CommandError<A::Error>> {
         let stream = StreamId::new(A::TYPE, id)?;
-        let mut loaded: Loaded<A> = self.load_snapshot(&stream).await;
+        let from = self.load_snapshot(&stream).await;
+        self.read_news(&stream, from).await
+    }
+
+    /// Folds what was stored after a state.
+    async fn read_news<A: EventSourced>(
+        &self,
+        stream: &StreamId,
+        mut loaded: Loaded<A>,
+    ) -> Result<Loaded<A>, CommandError<A::Error>> {
+        // The last event that is known is read again: a snapshot does not say whose it is.
+        let mut after = StreamVersion(loaded.version.0.saturating_sub(1));
         loop {
-            let page =
-                self.store.read_stream(&LogName::DOMAIN, &stream, loaded.version, PAGE).await?;
-            let keys = self.codec.keys_for(&page).await?;
-            for recorded in &page {
+            let page = self.store.read_stream(&LogName::DOMAIN, stream, after, PAGE).await?;
+            if let Some(first) = page.first() {
+                loaded.tenant = Some(first.provenance.tenant.clone());
+            }
+            let known = page.iter().take_while(|event| event.version <= loaded.version).count();
+            let news = &page[known..];
+            let keys = self.codec.keys_for(news).await?;
+            for recorded in news {
                 loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
                 loaded.version = recorded.version;
             }
             if page.len() < PAGE.get() as usize {
                 return Ok(loaded);
             }
+            after = loaded.version;
         }
     }
 
@@ -296,115 +326,183 @@ impl CommandExecutor {
         commands: Vec<A::Command>,
         context: &CommandContext,
     ) -> Result<Executed<A>, CommandError<A::Error>> {
-        let stream = StreamId::new(A::TYPE, id)?;
-        let span =
-            debug_span!("command", stream = %stream, correlation_id = ?context.correlation_id);
-        let result = self.execute_on(stream, id, commands, context).instrument(span).await;
-        metrics::counter!("freehold_commands_total", "aggregate" => A::TYPE, "outcome" => label(&result))
-            .increment(1);
-        result
+        let plan = |_: &A| Ok::<_, CommandError<A::Error>>(commands.clone());
+        self.execute_planned(id, None, &commands, plan, context).await
     }
 
-    async fn execute_on<A: EventSourced>(
+    /// Executes what `plan` makes of the state, as one; for a request whose commands depend on
+    /// what is there already. After another writer came first it is planned again.
+    ///
+    /// `request` is what was asked for: it, and not the commands, must be the same when a command
+    /// id comes again. `known` is the state as the caller last saw it, so that only news is read.
+    pub async fn execute_planned<A: EventSourced, E: From<CommandError<A::Error>>>(
+        &self,
+        id: Uuid,
+        known: Option<Loaded<A>>,
+        request: &(impl Serialize + Sync),
+        plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, E> {
+        let stream = StreamId::new(A::TYPE, id).map_err(CommandError::from)?;
+        let span =
+            debug_span!("command", stream = %stream, correlation_id = ?context.correlation_id);
+        let fingerprint = self.fingerprint::<A>(&stream, request, context)?;
+        let result = self.plan_and_execute(stream, id, known, fingerprint, plan, context);
+        let result = result.instrument(span).await;
+        metrics::counter!("freehold_commands_total", "aggregate" => A::TYPE, "outcome" => label(&result))
+            .increment(1);
+        result.map_err(|failure| match failure {
+            Failure::Plan(error) => error,
+            Failure::Command(error) => error.into(),
+        })
+    }
+
+    async fn plan_and_execute<A: EventSourced, E>(
         &self,
         stream: StreamId,
         id: Uuid,
-        commands: Vec<A::Command>,
+        known: Option<Loaded<A>>,
+        fingerprint: Fingerprint,
+        plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
         context: &CommandContext,
-    ) -> Result<Executed<A>, CommandError<A::Error>> {
+    ) -> Result<Executed<A>, Failure<E, CommandError<A::Error>>> {
         let command_id = context.command_id.unwrap_or_default();
-        let fingerprint = self.fingerprint::<A>(&stream, &commands, context)?;
-        if context.command_id.is_some()
-            && !context.dry_run
-            && let Some(first) = self.first_answer(&stream, id, command_id, fingerprint).await?
-        {
+        let asked = Asked { stream, id, command_id, fingerprint, context };
+        let named = context.command_id.is_some() && !context.dry_run;
+        if named && let Some(first) = self.first_answer(&asked).await? {
             return Ok(first);
         }
+        let mut unanswered = false;
+        let failure = match self.attempt_until_answered(&asked, known, plan, &mut unanswered).await
+        {
+            Ok(executed) => return Ok(executed),
+            Err(failure) if !named && !unanswered => return Err(failure),
+            Err(failure) => failure,
+        };
+        // The same command may have been stored meanwhile, by another call or by an append whose
+        // reply was lost. Then the no was an answer to its own effect, and its answer is yes.
+        match self.first_answer(&asked).await {
+            Ok(Some(first)) => Ok(first),
+            Ok(None) | Err(_) if unanswered => {
+                Err(CommandError::OutcomeUnknown { command_id }.into())
+            }
+            Ok(None) | Err(_) => Err(failure),
+        }
+    }
+
+    /// Plans, decides and appends until the store says yes or no. `unanswered` tells that it left
+    /// an append without a reply: what was sent may be stored even after this returns.
+    async fn attempt_until_answered<A: EventSourced, E>(
+        &self,
+        asked: &Asked<'_>,
+        mut known: Option<Loaded<A>>,
+        mut plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
+        unanswered: &mut bool,
+    ) -> Result<Executed<A>, Failure<E, CommandError<A::Error>>> {
+        let context = asked.context;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let loaded = self.load::<A>(id).await?;
+            let mut loaded = match known.take() {
+                Some(known) => self.read_news(&asked.stream, known).await?,
+                None => self.load::<A>(asked.id).await?,
+            };
+            if loaded.tenant.as_ref().is_some_and(|owner| *owner != context.tenant) {
+                // To a stranger it looks as if it were not there; an append would be refused.
+                loaded = Loaded::default();
+            }
             if let Some(expected) = context.expected
                 && !expected.admits(loaded.version)
             {
-                let actual = loaded.version;
-                return Err(CommandError::VersionConflict { stream, expected, actual });
+                let (stream, actual) = (asked.stream.clone(), loaded.version);
+                return Err(CommandError::VersionConflict { stream, expected, actual }.into());
             }
-            let before = loaded.version;
-            let (aggregate, events) = self.decide(loaded.aggregate, &commands, context).await?;
-            let decided = Decided { aggregate, events, before };
-            let unchanged = decided.events.is_empty();
-            let boundaries = self.boundaries::<A>(&stream, &decided.events, context).await?;
-            if context.dry_run {
-                return Ok(decided.into_executed(None, Outcome::DryRun));
-            }
-            if unchanged && context.command_id.is_none() {
-                let head = self.store.head(&LogName::DOMAIN).await?;
-                return Ok(decided.into_executed(Some(head), Outcome::Unchanged));
-            }
-            let events = self.encode::<A>(&decided.events, context).await?;
-            let request = AppendRequest {
-                log: LogName::DOMAIN,
-                stream: stream.clone(),
-                expected: ExpectedVersion::Exactly(before),
-                command_id,
-                fingerprint,
-                boundaries,
-                provenance: Provenance {
-                    tenant: context.tenant.clone(),
-                    actor: context.actor.clone(),
-                    correlation_id: context.correlation_id,
-                    causation_id: context.causation_id,
-                },
-                events,
-            };
-            match self.store.append(request).await {
-                // Another call with this id was decided meanwhile: its events, not ours, are stored.
-                Ok(Appended { repeated: true, .. }) => {
-                    if let Some(first) =
-                        self.first_answer(&stream, id, command_id, fingerprint).await?
-                    {
-                        return Ok(first);
-                    }
-                }
-                Ok(appended) => {
-                    self.save_snapshot(&stream, &decided, appended.version).await;
-                    let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Stored };
-                    return Ok(decided.into_executed(Some(appended.position), outcome));
-                }
-                Err(AppendError::VersionConflict { actual, .. }) => match context.expected {
-                    Some(expected) if !expected.admits(actual) => {
-                        return Err(CommandError::VersionConflict { stream, expected, actual });
-                    }
-                    _ => metrics::counter!("freehold_command_conflicts_total").increment(1),
-                },
-                // Who holds the key now is found out when it is decided again.
-                Err(AppendError::BoundaryConflict { .. }) => {}
-                Err(AppendError::CommandIdReused { command_id }) => {
-                    return Err(CommandError::CommandIdReused { command_id });
-                }
-                Err(AppendError::Invalid(invalid)) => return Err(CommandError::Invalid(invalid)),
-                Err(AppendError::Overloaded { retry_after }) => {
-                    return Err(CommandError::Overloaded { retry_after });
-                }
-                Err(AppendError::OutcomeUnknown { source, .. }) => {
-                    warn!(%command_id, error = %source, "append left without an answer, asking again");
-                    tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts))).await;
-                    if let Some(first) =
-                        self.first_answer(&stream, id, command_id, fingerprint).await?
-                    {
-                        return Ok(first);
-                    }
-                    if attempts >= self.options.max_decisions {
-                        return Err(CommandError::OutcomeUnknown { command_id });
-                    }
-                }
-                Err(AppendError::Unavailable { source }) => {
-                    return Err(CommandError::Unavailable(ReadError::Unavailable { source }));
-                }
+            let commands = plan(&loaded.aggregate).map_err(Failure::Plan)?;
+            let attempt = self.attempt(asked, loaded, commands, attempts, unanswered);
+            if let Some(executed) = attempt.await? {
+                return Ok(executed);
             }
             if attempts >= self.options.max_decisions {
-                return Err(CommandError::Contended { stream, attempts });
+                let stream = asked.stream.clone();
+                return Err(CommandError::Contended { stream, attempts }.into());
+            }
+        }
+    }
+
+    /// Decides on the state as it was loaded, and appends; nothing when it must be decided again.
+    async fn attempt<A: EventSourced>(
+        &self,
+        asked: &Asked<'_>,
+        loaded: Loaded<A>,
+        commands: Vec<A::Command>,
+        attempts: u32,
+        unanswered: &mut bool,
+    ) -> Result<Option<Executed<A>>, CommandError<A::Error>> {
+        let Asked { stream, command_id, fingerprint, context, .. } = asked;
+        let before = loaded.version;
+        let (aggregate, events) = self.decide(loaded.aggregate, commands, context).await?;
+        let decided = Decided { aggregate, events, before };
+        let unchanged = decided.events.is_empty();
+        let boundaries = self.boundaries::<A>(stream, &decided.events, context).await?;
+        if context.dry_run {
+            return Ok(Some(decided.into_executed(None, Outcome::DryRun, &[])));
+        }
+        if unchanged && context.command_id.is_none() {
+            let head = self.store.head(&LogName::DOMAIN).await?;
+            return Ok(Some(decided.into_executed(Some(head), Outcome::Unchanged, &[])));
+        }
+        let events = self.encode::<A>(&decided.events, context).await?;
+        let event_ids: Vec<EventId> = events.iter().map(|event| event.event_id).collect();
+        let request = AppendRequest {
+            log: LogName::DOMAIN,
+            stream: stream.clone(),
+            expected: ExpectedVersion::Exactly(before),
+            command_id: *command_id,
+            fingerprint: *fingerprint,
+            boundaries,
+            provenance: Provenance {
+                tenant: context.tenant.clone(),
+                actor: context.actor.clone(),
+                correlation_id: context.correlation_id,
+                causation_id: context.causation_id,
+            },
+            events,
+        };
+        match self.store.append(request).await {
+            // Another call with this id was decided meanwhile: its events, not ours, are stored.
+            Ok(Appended { repeated: true, .. }) => self.first_answer(asked).await,
+            Ok(appended) => {
+                self.save_snapshot(stream, &decided, appended.version).await;
+                let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Stored };
+                Ok(Some(decided.into_executed(Some(appended.position), outcome, &event_ids)))
+            }
+            Err(AppendError::VersionConflict { actual, .. }) => match context.expected {
+                Some(expected) if !expected.admits(actual) => {
+                    let stream = stream.clone();
+                    Err(CommandError::VersionConflict { stream, expected, actual })
+                }
+                _ => {
+                    metrics::counter!("freehold_command_conflicts_total").increment(1);
+                    Ok(None)
+                }
+            },
+            // Who holds the key now is found out when it is decided again.
+            Err(AppendError::BoundaryConflict { .. }) => Ok(None),
+            Err(AppendError::CommandIdReused { command_id }) => {
+                Err(CommandError::CommandIdReused { command_id })
+            }
+            Err(AppendError::Invalid(invalid)) => Err(CommandError::Invalid(invalid)),
+            Err(AppendError::Overloaded { retry_after }) => {
+                Err(CommandError::Overloaded { retry_after })
+            }
+            Err(AppendError::OutcomeUnknown { source, .. }) => {
+                *unanswered = true;
+                warn!(%command_id, error = %source, "append left without an answer, asking again");
+                tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts))).await;
+                self.first_answer(asked).await
+            }
+            Err(AppendError::Unavailable { source }) => {
+                Err(CommandError::Unavailable(ReadError::Unavailable { source }))
             }
         }
     }
@@ -412,7 +510,7 @@ impl CommandExecutor {
     async fn decide<A: EventSourced>(
         &self,
         mut aggregate: A,
-        commands: &[A::Command],
+        commands: Vec<A::Command>,
         context: &CommandContext,
     ) -> Result<(A, Vec<A::Event>), CommandError<A::Error>> {
         let circumstances = Circumstances {
@@ -423,7 +521,7 @@ impl CommandExecutor {
         let sink = EventSink::default();
         for command in commands {
             aggregate
-                .handle(command.clone(), &circumstances, &sink)
+                .handle(command, &circumstances, &sink)
                 .await
                 .map_err(CommandError::Refused)?;
         }
@@ -481,11 +579,10 @@ impl CommandExecutor {
     /// The answer a command id got, with its events read back and the state as it is now.
     async fn first_answer<A: EventSourced>(
         &self,
-        stream: &StreamId,
-        id: Uuid,
-        command_id: CommandId,
-        fingerprint: Fingerprint,
+        asked: &Asked<'_>,
     ) -> Result<Option<Executed<A>>, CommandError<A::Error>> {
+        let Asked { stream, id, command_id, fingerprint, .. } = asked;
+        let (id, command_id, fingerprint) = (*id, *command_id, *fingerprint);
         let Some((first, of)) = self.store.find_command(&LogName::DOMAIN, command_id).await? else {
             return Ok(None);
         };
@@ -500,6 +597,7 @@ impl CommandExecutor {
             for recorded in &page {
                 events.push(ExecutedEvent {
                     event: self.codec.decode(recorded, &keys)?,
+                    event_id: Some(recorded.event_id),
                     version: recorded.version,
                     position: Some(recorded.position),
                 });
@@ -519,13 +617,12 @@ impl CommandExecutor {
     fn fingerprint<A: EventSourced>(
         &self,
         stream: &StreamId,
-        commands: &[A::Command],
+        request: &impl Serialize,
         context: &CommandContext,
     ) -> Result<Fingerprint, CommandError<A::Error>> {
         let expected = format!("{:?}", context.expected);
-        let content =
-            serde_json::to_vec(&(stream.as_str(), commands, expected, context.occurred_at))
-                .map_err(CodecError::Unwritable)?;
+        let content = (&context.tenant, stream.as_str(), request, expected, context.occurred_at);
+        let content = serde_json::to_vec(&content).map_err(CodecError::Unwritable)?;
         let hash = self.codec.keyed_hash("command", &content);
         let mut first = [0; 16];
         first.copy_from_slice(&hash.0[..16]);
@@ -533,7 +630,7 @@ impl CommandExecutor {
     }
 
     async fn load_snapshot<A: EventSourced>(&self, stream: &StreamId) -> Loaded<A> {
-        let nothing = || Loaded { aggregate: A::default(), version: StreamVersion(0) };
+        let nothing = Loaded::default;
         let snapshot = match self.snapshots.load(&LogName::DOMAIN, stream).await {
             Ok(Some(snapshot)) if snapshot.shape == A::SNAPSHOT_SHAPE => snapshot,
             Ok(_) => return nothing(),
@@ -543,7 +640,7 @@ impl CommandExecutor {
             }
         };
         match self.codec.decode_state(&snapshot.state, place_of(stream)).await {
-            Ok(aggregate) => Loaded { aggregate, version: snapshot.version },
+            Ok(aggregate) => Loaded { aggregate, version: snapshot.version, tenant: None },
             Err(error) => {
                 warn!(%stream, %error, "snapshot not readable, folding from the first event");
                 nothing()
@@ -587,10 +684,16 @@ struct Decided<A: Aggregate> {
 }
 
 impl<A: Aggregate> Decided<A> {
-    fn into_executed(self, last: Option<GlobalPosition>, outcome: Outcome) -> Executed<A> {
+    fn into_executed(
+        self,
+        last: Option<GlobalPosition>,
+        outcome: Outcome,
+        ids: &[EventId],
+    ) -> Executed<A> {
         let count = self.events.len() as u64;
         let place = |(index, event)| ExecutedEvent {
             event,
+            event_id: ids.get(index).copied(),
             version: StreamVersion(self.before.0 + index as u64 + 1),
             position: last.map(|last| GlobalPosition(last.0 + 1 + index as u64 - count)),
         };
@@ -604,7 +707,30 @@ impl<A: Aggregate> Decided<A> {
     }
 }
 
-fn label<A: EventSourced>(result: &Result<Executed<A>, CommandError<A::Error>>) -> &'static str {
+/// What is executed, and how it is told from everything else.
+struct Asked<'a> {
+    stream: StreamId,
+    id: Uuid,
+    command_id: CommandId,
+    fingerprint: Fingerprint,
+    context: &'a CommandContext,
+}
+
+/// Why nothing came of a request: nothing could be planned, or the commands had no effect.
+enum Failure<P, C> {
+    Plan(P),
+    Command(C),
+}
+
+impl<P, R: Refusal> From<CommandError<R>> for Failure<P, CommandError<R>> {
+    fn from(error: CommandError<R>) -> Self {
+        Self::Command(error)
+    }
+}
+
+fn label<A: Aggregate, P, R: Refusal>(
+    result: &Result<Executed<A>, Failure<P, CommandError<R>>>,
+) -> &'static str {
     match result {
         Ok(executed) => match executed.outcome {
             Outcome::Stored => "stored",
@@ -612,8 +738,13 @@ fn label<A: EventSourced>(result: &Result<Executed<A>, CommandError<A::Error>>) 
             Outcome::Repeated => "repeated",
             Outcome::DryRun => "dry_run",
         },
-        Err(CommandError::Refused(_) | CommandError::Taken { .. }) => "refused",
-        Err(CommandError::VersionConflict { .. } | CommandError::Contended { .. }) => "conflict",
-        Err(_) => "failed",
+        Err(
+            Failure::Plan(_)
+            | Failure::Command(CommandError::Refused(_) | CommandError::Taken { .. }),
+        ) => "refused",
+        Err(Failure::Command(
+            CommandError::VersionConflict { .. } | CommandError::Contended { .. },
+        )) => "conflict",
+        Err(Failure::Command(_)) => "failed",
     }
 }

@@ -22,6 +22,15 @@ pub enum RecordError {
     Codec(#[from] CodecError),
 }
 
+/// Where an interaction was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its id; not known when the key was used before.
+    pub event_id: Option<EventId>,
+    /// Its place in the log.
+    pub appended: Appended,
+}
+
 /// Appends one interaction to its day's stream of the `interactions` log.
 ///
 /// `key` is the sender's key of the interaction: sending it again under the same key and sender
@@ -33,7 +42,7 @@ pub async fn record_interaction(
     key: Option<&str>,
     visit: &str,
     context: &CommandContext,
-) -> Result<Appended, RecordError> {
+) -> Result<Recorded, RecordError> {
     let day = interaction.details.event_timestamp.date_naive();
     let stream = interaction_stream(day, visit).parse().map_err(InvalidRequest::Name);
     let scope = format!("interaction/{}/{}", context.tenant, context.actor);
@@ -65,5 +74,6 @@ pub async fn record_interaction(
             payload: payload.payload,
         }],
     };
-    Ok(store.append(request).await?)
+    let appended = store.append(request).await?;
+    Ok(Recorded { event_id: (!appended.repeated).then_some(event_id), appended })
 }

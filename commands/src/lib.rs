@@ -15,4 +15,4 @@ pub use executor::{
     CommandContext, CommandError, CommandExecutor, EventSourced, Executed, ExecutedEvent,
     ExecutorOptions, Loaded, Outcome,
 };
-pub use interactions::{RecordError, record_interaction};
+pub use interactions::{RecordError, Recorded, record_interaction};

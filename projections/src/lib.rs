@@ -10,6 +10,7 @@
 mod column;
 mod fold;
 mod handler;
+pub mod models;
 mod projection;
 mod projections;
 mod projector;

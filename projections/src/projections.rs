@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     Clock, EventCodec, EventStore, Generation, GenerationId, GenerationState, GlobalPosition,
-    ReadModelError, ReadModels,
+    LogName, ReadModelError, ReadModels,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -72,6 +72,8 @@ pub struct ProjectionStatus {
     pub name: &'static str,
     /// The version of the code.
     pub version: u32,
+    /// The log it reads.
+    pub log: LogName,
     /// What fills the generation that answers queries.
     pub live: SubscriptionStatus,
     /// A generation that is being filled beside it.
@@ -285,6 +287,7 @@ impl Kept {
         ProjectionStatus {
             name: self.name(),
             version: self.projection.version(),
+            log: self.projection.log(),
             live: self.live.borrow().clone(),
             building: building.as_ref().map(|fill| Building {
                 generation: fill.generation.clone(),

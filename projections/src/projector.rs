@@ -24,6 +24,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 pub(crate) trait AnyProjection: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
+    fn log(&self) -> LogName;
     fn tables(&self) -> &'static [&'static Table];
 
     /// A handler that fills one generation, or whichever is active.
@@ -42,6 +43,10 @@ impl<P: Projection> AnyProjection for P {
 
     fn version(&self) -> u32 {
         P::VERSION
+    }
+
+    fn log(&self) -> LogName {
+        Projection::log(self)
     }
 
     fn tables(&self) -> &'static [&'static Table] {

@@ -1,2 +1,102 @@
-//! Freehold.
-fn main() {}
+//! Developer commands: `cargo xtask check | test | bench | graphiql`.
+
+mod clients;
+mod server;
+mod steps;
+mod tally;
+mod tools;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::tally::Tally;
+
+/// Developer commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Formatting and lints
+    Check,
+    /// Everything: check, all tests of the workspace, clients against the real server
+    Test {
+        /// Leave out the clients and the tests marked ignored, and count them as skipped
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Measure: forwards to freehold-bench in release mode
+    Bench {
+        /// The bench and its flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Rebuild the GraphiQL bundle in api/assets/graphiql
+    Graphiql,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    let root = root();
+    let mut tally = Tally::default();
+    match task {
+        Task::Check => steps::check(&root, &mut tally)?,
+        Task::Test { quick } => {
+            steps::check(&root, &mut tally)?;
+            steps::workspace_tests(&root, quick, &mut tally)?;
+            if quick {
+                tally.skip(clients::COUNT, "clients against the real server (--quick)");
+            } else if let Err(error) = clients::run(&root, &mut tally) {
+                tally.fail(format!("clients against the real server: {error:#}"));
+            }
+        }
+        Task::Bench { arguments } => {
+            let status = cargo(&root)
+                .args(["run", "--release", "--package", "freehold-bench", "--"])
+                .args(arguments)
+                .status()
+                .context("cargo cannot be started")?;
+            let failed = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+            return Ok(ExitCode::from(failed));
+        }
+        Task::Graphiql => {
+            tools::require(&[&tools::NODE, &tools::NPM])?;
+            let folder = root.join("api/assets/graphiql/build");
+            for arguments in [&["ci", "--no-audit", "--no-fund"][..], &["run", "build"]] {
+                let mut npm = Command::new("npm");
+                steps::succeed(npm.args(arguments).current_dir(&folder))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    Ok(tally.finish())
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("xtask lies in the workspace").to_owned()
+}
+
+/// The cargo that runs this, in the workspace.
+fn cargo(root: &std::path::Path) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root);
+    cargo
+}

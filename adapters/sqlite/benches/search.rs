@@ -190,7 +190,10 @@ fn text(dice: &mut Dice, count: usize) -> Filter {
 
 type Question = (Vec<Filter>, Vec<Order>);
 
-const QUESTIONS: &[(&str, fn(&mut Dice) -> Question)] = &[
+/// A question by its name, with its values drawn.
+type Drawn = (&'static str, fn(&mut Dice) -> Question);
+
+const QUESTIONS: &[Drawn] = &[
     ("newest active", |_| (vec![active()], by("published_at", true))),
     ("price range, cheapest", |dice| {
         ([vec![active()], prices(dice).to_vec()].concat(), by("price_minor", false))

@@ -22,11 +22,12 @@ use freehold_ports::{
     Fingerprint, GlobalPosition, InvalidRequest, LogName, ReadError, RecordedEvent, Snapshot,
     SnapshotStore, StreamId, StreamVersion, SystemClock, Tag, TaggedEvent,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::queue::{Queue, Rejected, Work};
 use self::reader::{Reader, Readers, unavailable};
-use self::writer::Writer;
+use self::writer::{Writer, give_answers};
 use crate::file::{self, OpenError};
 
 /// The name of the file in its folder.
@@ -83,6 +84,7 @@ impl SqliteEventStore {
     /// Opens the log in `folder` to write and read, making or migrating what is needed.
     ///
     /// Only one process can; the lock ends with this value or its process. Blocks for a moment.
+    /// Best called inside the runtime of the callers, which then wakes them at less cost.
     pub fn open(folder: &Path, options: LogOptions) -> Result<Self, OpenError> {
         let path = folder.join(FILE);
         let lock = file::lock(&path)?;
@@ -99,6 +101,11 @@ impl SqliteEventStore {
             command_retention: options.command_retention,
             queue: queue.clone(),
             heads: store.heads.clone(),
+            answers: Handle::try_current().ok().map(|runtime| {
+                let (answers, given) = mpsc::unbounded_channel();
+                runtime.spawn(give_answers(given));
+                answers
+            }),
         };
         let writing = start(writer, connection, lock, queue)
             .map_err(|error| OpenError::unavailable(&path, error))?;

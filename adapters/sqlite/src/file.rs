@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use freehold_ports::StoreFailure;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// How long the writer waits for other programs that hold the file, which they do for moments only.
 pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(1);
@@ -103,7 +103,10 @@ pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -65_536)?; // 64 MiB
+    // Small on purpose: every commit that moved index pages walks the whole cache, and what falls
+    // out of it is still in the operating system's. A large transaction must not spill early.
+    connection.pragma_update(None, "cache_size", -8_192)?; // 8 MiB
+    connection.pragma_update(None, "cache_spill", false)?;
     Ok(connection)
 }
 
@@ -116,6 +119,28 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "mmap_size", 1_i64 << 40)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Brings a file up to the last of these migrations, none of which is for each log.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
+    migrations: &[Migration],
+) -> Result<(), OpenError> {
+    let unavailable = |error: rusqlite::Error| OpenError::unavailable(path, error);
+    let (found, known) = (schema_of(connection).map_err(unavailable)?, newest(migrations));
+    if found > known {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, known });
+    }
+    let mut run = || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for migration in migrations.iter().filter(|migration| migration.number > found) {
+            transaction.execute_batch(migration.sql)?;
+        }
+        transaction.pragma_update(None, "user_version", known)?;
+        transaction.commit()
+    };
+    run().map_err(unavailable)
 }
 
 /// The number of the last migration that a file has had.

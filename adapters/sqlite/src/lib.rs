@@ -6,9 +6,11 @@
 
 mod event_store;
 mod file;
+mod key_vault;
 mod read_models;
 mod recently_used;
 
 pub use event_store::{LogOptions, SqliteEventStore};
 pub use file::OpenError;
+pub use key_vault::SqliteKeyVault;
 pub use read_models::SqliteReadModels;

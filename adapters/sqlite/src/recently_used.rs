@@ -5,19 +5,21 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::mem;
 
+use foldhash::fast::RandomState;
+
 /// Keeps at least the `capacity` entries used last, and never more than twice as many.
 ///
 /// Two generations: when the young one is full it becomes the old one and what was old is dropped,
 /// except what was asked for in between. Cheaper for each use than a list in order of use.
 pub(crate) struct RecentlyUsed<K, V> {
     capacity: usize,
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
 }
 
 impl<K: Hash + Eq, V: Clone> RecentlyUsed<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, young: HashMap::new(), old: HashMap::new() }
+        Self { capacity, young: HashMap::default(), old: HashMap::default() }
     }
 
     pub(crate) fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>

@@ -1,10 +1,12 @@
 //! The stores on SQLite keep the contracts of their ports, each on a file of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
-use freehold_ports::{EventStore, SnapshotStore};
-use freehold_sqlite::{LogOptions, SqliteEventStore};
+use freehold_ports::{EventStore, KeyVault, SnapshotStore};
+use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteKeyVault};
 
 fn open() -> (Arc<SqliteEventStore>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -22,5 +24,12 @@ fn snapshot_store() -> Fresh<dyn SnapshotStore> {
     Fresh::keeping(store, folder)
 }
 
+fn key_vault() -> Fresh<dyn KeyVault> {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = SqliteKeyVault::open(folder.path(), &[7; 32]).unwrap();
+    Fresh::keeping(Arc::new(vault), folder)
+}
+
 freehold_contract::event_store_suite!(event_store());
 freehold_contract::snapshot_store_suite!(snapshot_store());
+freehold_contract::key_vault_suite!(key_vault());

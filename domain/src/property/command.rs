@@ -1,7 +1,8 @@
 //! What can be asked of a property.
 //!
 //! A command on a listing names its period. What a decision needs to know from other streams comes
-//! in the command, from whoever sends it: the `is_`, `has_` and `_active` flags.
+//! in the command, from whoever sends it: the `is_`, `has_` and `_active` flags. What the sender
+//! looked up itself is not written down: sent again, the same command may find another answer.
 
 use std::collections::BTreeSet;
 
@@ -404,6 +405,7 @@ pub struct ReassignAgent {
     /// Who.
     pub agent: UserId,
     /// Whether that account is active.
+    #[serde(skip)]
     pub agent_active: bool,
 }
 
@@ -426,6 +428,7 @@ pub struct MarkDuplicateOf {
     /// The other one.
     pub survivor: PropertyId,
     /// Whether the other one is a duplicate as well.
+    #[serde(skip)]
     pub survivor_is_duplicate: bool,
     /// Whether people wait for an answer to their applications.
     pub has_open_applications: bool,

@@ -65,14 +65,16 @@ stored_events! {
     }
 }
 
-/// The sender's reference is unique within a tenant, for ever: also an archived property keeps it.
+/// Both keys are unique within a tenant, for ever: an archived property keeps its reference, and a
+/// listing's key alone says which property it belongs to.
 fn claims(event: &PropertyEvent) -> Vec<Claim> {
+    let taken = |namespace, key| {
+        vec![Claim { namespace, uniqueness: Uniqueness::Taken, key: ClaimKey::Clear(key) }]
+    };
     match event {
-        PropertyEvent::PropertyRegistered(PropertyRegistered { source, .. }) => vec![Claim {
-            namespace: "source",
-            uniqueness: Uniqueness::Taken,
-            key: ClaimKey::Clear(source.key()),
-        }],
+        PropertyEvent::PropertyRegistered(event) => taken("source", event.source.key()),
+        PropertyEvent::ListingDrafted(event) => taken("listing", event.listing.to_string()),
+        PropertyEvent::ClosingRecorded(event) => taken("listing", event.listing.to_string()),
         _ => Vec::new(),
     }
 }

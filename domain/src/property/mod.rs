@@ -38,7 +38,7 @@ pub use terms::{
 
 use unit::Unit;
 
-use crate::{Circumstances, ListingKey, PropertyId};
+use crate::{Circumstances, ListingKey, Price, PropertyId};
 
 /// What is known about one property; nothing before it is registered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,11 @@ impl Property {
     pub fn listing(&self) -> Option<(ListingKey, ListingStatus)> {
         let period = self.unit.as_ref()?.period.as_ref()?;
         Some((period.key, period.status()))
+    }
+
+    /// What its latest listing period asks for.
+    pub fn price(&self) -> Option<Price> {
+        self.unit.as_ref()?.period.as_ref()?.price
     }
 
     /// Its media in order.

@@ -8,7 +8,7 @@ use super::event::{
     AlertPaused, AlertScheduleChanged, ListingPreferenceCleared, ListingPreferenceSet,
     SearchDeleted, SearchRenamed, SearchSaved,
 };
-use super::refusal::UserRefused;
+use super::refusal::{Faults, UserRefused};
 use super::search::words;
 use super::state::{Account, SavedSearch};
 use super::text;
@@ -40,9 +40,15 @@ impl Account {
 
     pub(super) fn save_search(&self, command: SaveSearch, policy: &Policy) -> Decision {
         let SaveSearch { search, name, text, filter, schedule } = command;
-        let name = self.personal(search_name(&name)?);
-        let text = text.as_deref().map(search_text).transpose()?.map(|text| self.personal(text));
-        filter.validate().map_err(|faults| UserRefused::SearchInvalid { faults })?;
+        let mut faults = Faults::default();
+        let name = faults.check(search_name(&name));
+        let text = text.map(|text| faults.check(search_text(&text)));
+        if let Err(invalid) = filter.validate() {
+            faults.note(UserRefused::SearchInvalid { faults: invalid });
+        }
+        faults.finish()?;
+        let name = self.personal(name?);
+        let text = text.transpose()?.map(|text| self.personal(text));
         let max = policy.max_saved_searches;
         match self.saved_searches.get(&search) {
             Some(saved)

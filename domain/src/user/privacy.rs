@@ -15,7 +15,7 @@ use super::event::{
     ConsentGranted, ConsentWithdrawn, DataExportRequested, ErasureCancelled, ErasureRequested,
     LegalHoldPlaced, LegalHoldReleased, SubjectKeyShredded, UserErased,
 };
-use super::refusal::{ErasureBlock, UserRefused};
+use super::refusal::{ErasureBlock, Faults, UserRefused};
 use super::state::{Account, Consent, Standing, User};
 use super::text;
 use crate::Circumstances;
@@ -45,17 +45,21 @@ impl Account {
     pub(super) fn grant_consent(&self, command: GrantConsent, now: DateTime<Utc>) -> Decision {
         let GrantConsent { purpose, notice_version, method, jurisdiction, expires_at } = command;
         let notice_version = text::reference(&notice_version, 64);
+        let mut faults = Faults::default();
+        let notice_version = faults.check(notice_version.ok_or(UserRefused::NoticeVersionInvalid));
+        let jurisdiction = faults.check(text::jurisdiction(&jurisdiction));
+        if expires_at.is_some_and(|expiry| expiry <= now) {
+            faults.note(UserRefused::ConsentExpired);
+        }
+        faults.finish()?;
         let granted = ConsentGranted {
             purpose,
-            notice_version: notice_version.ok_or(UserRefused::NoticeVersionInvalid)?,
+            notice_version: notice_version?,
             method,
-            jurisdiction: text::jurisdiction(&jurisdiction)?,
+            jurisdiction: jurisdiction?,
             granted_at: now,
             expires_at,
         };
-        if expires_at.is_some_and(|expiry| expiry <= now) {
-            return Err(UserRefused::ConsentExpired);
-        }
         let unchanged = match self.consents.get(&purpose) {
             Some(Consent::Granted(kept)) => {
                 ConsentGranted { granted_at: kept.granted_at, ..granted.clone() } == *kept

@@ -11,7 +11,7 @@ use super::event::{
     AccountClosed, EmailVerified, IdentityVerificationFailed, IdentityVerified, PhoneVerified,
     PreferencesChanged, ProfileUpdated, UserRegistered, UserReinstated, UserSuspended,
 };
-use super::refusal::UserRefused;
+use super::refusal::{Faults, UserRefused};
 use super::state::{Account, Contact, Standing, User};
 use super::text;
 use super::value::Change;
@@ -25,21 +25,24 @@ impl User {
             Self::Shredded(_) | Self::Erased(_) => return Err(UserRefused::UserErased),
         }
         let RegisterUser { user, origin, display_name, email, phone } = command;
+        let mut faults = Faults::default();
         let source = match origin {
-            Origin::Client if email.is_none() => return Err(UserRefused::EmailMissing),
+            Origin::Client if email.is_none() => Some(Err(UserRefused::EmailMissing)),
             Origin::Client => None,
-            Origin::Feed(source) => Some(text::source(&source)?),
+            Origin::Feed(source) => Some(text::source(&source)),
         };
+        let source = source.map(|source| faults.check(source));
+        let display_name = display_name.map(|name| faults.check(display_name_line(&name)));
+        let email = email.map(|email| faults.check(text::normalize_email(&email)));
+        let phone = phone.map(|phone| faults.check(text::normalize_phone(&phone)));
+        faults.finish()?;
         let personal = |value| Personal::new(user.into(), value);
-        let display_name = display_name.as_deref().map(display_name_line).transpose()?;
-        let email = email.as_deref().map(text::normalize_email).transpose()?;
-        let phone = phone.as_deref().map(text::normalize_phone).transpose()?;
         let event = UserRegistered {
             user,
-            display_name: display_name.map(personal),
-            email: email.map(personal),
-            phone: phone.map(personal),
-            source,
+            display_name: display_name.transpose()?.map(personal),
+            email: email.transpose()?.map(personal),
+            phone: phone.transpose()?.map(personal),
+            source: source.transpose()?,
             registered_at: now,
         };
         Ok(Some(event.into()))
@@ -79,14 +82,19 @@ impl Account {
         let UpdateProfile { display_name, email, phone } = command;
         let email_of = |contact: &Option<Contact>| contact.as_ref().map(|c| c.value.clone());
         let old_email = email_of(&self.email);
-        let display_name =
-            self.changed(self.display_name.as_ref(), display_name, display_name_line)?;
-        let email = self.changed(old_email.as_ref(), email, text::normalize_email)?;
         let old_phone = email_of(&self.phone);
-        let phone = self.changed(old_phone.as_ref(), phone, text::normalize_phone)?;
-        if email == Change::Clear && self.source.is_none() {
-            return Err(UserRefused::EmailMissing);
+        let mut faults = Faults::default();
+        let mut read = |old, change, parse: fn(&str) -> Result<String, UserRefused>| {
+            faults.check(self.changed(old, change, parse))
+        };
+        let display_name = read(self.display_name.as_ref(), display_name, display_name_line);
+        let email = read(old_email.as_ref(), email, text::normalize_email);
+        let phone = read(old_phone.as_ref(), phone, text::normalize_phone);
+        if email == Ok(Change::Clear) && self.source.is_none() {
+            faults.note(UserRefused::EmailMissing);
         }
+        faults.finish()?;
+        let (display_name, email, phone) = (display_name?, email?, phone?);
         if display_name.is_keep() && email.is_keep() && phone.is_keep() {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::search::SearchFault;
-use crate::{LeaseId, LegalHoldId, Refusal};
+use crate::{Complaint, LeaseId, LegalHoldId, Refusal};
 
 /// Why a command to an account was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +80,33 @@ pub enum UserRefused {
     KeyNotShredded,
     #[error("a certificate's reference has 1 to 200 characters and no @")]
     CertificateInvalid,
+    #[error("{}", joined(.faults))]
+    Several { faults: Vec<UserRefused> },
+}
+
+/// Collects what is wrong with the fields of a command, so that a form can show all of it at once.
+#[derive(Default)]
+pub(super) struct Faults(Vec<UserRefused>);
+
+impl Faults {
+    /// Notes what is wrong with a field; read its value with `?` after [`finish`](Self::finish).
+    pub(super) fn check<T>(&mut self, field: Result<T, UserRefused>) -> Result<T, UserRefused> {
+        field.inspect_err(|fault| self.note(fault.clone()))
+    }
+
+    /// Notes that something is wrong.
+    pub(super) fn note(&mut self, fault: UserRefused) {
+        self.0.push(fault);
+    }
+
+    /// Ends the collection: nothing is wrong, or this is all that is.
+    pub(super) fn finish(mut self) -> Result<(), UserRefused> {
+        match self.0.len() {
+            0 => Ok(()),
+            1 => Err(self.0.remove(0)),
+            _ => Err(UserRefused::Several { faults: self.0 }),
+        }
+    }
 }
 
 /// What stands in the way of an erasure.
@@ -100,6 +127,10 @@ impl fmt::Display for ErasureBlock {
     }
 }
 
+fn joined(faults: &[UserRefused]) -> String {
+    faults.iter().map(UserRefused::to_string).collect::<Vec<_>>().join("; ")
+}
+
 fn listed(faults: &[SearchFault]) -> String {
     faults.iter().map(SearchFault::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -111,7 +142,13 @@ macro_rules! codes {
             pub const ALL_CODES: &[&str] = &[ $( $code ),+ ];
 
             fn code_and_field(&self) -> (&'static str, Option<&'static str>) {
-                match self { $( $variant => ($code, $field) ),+ }
+                match self {
+                    $( $variant => ($code, $field), )+
+                    // Of several faults the first one speaks; there is none without any.
+                    Self::Several { faults } => {
+                        faults.first().map_or(("SEVERAL", None), Self::code_and_field)
+                    }
+                }
             }
         }
     };
@@ -164,7 +201,26 @@ impl Refusal for UserRefused {
             Self::SearchInvalid { faults } => {
                 faults.first().map(|fault| format!("filter.{}", fault.field))
             }
+            Self::Several { faults } => faults.first().and_then(Refusal::field),
             _ => self.code_and_field().1.map(str::to_owned),
+        }
+    }
+
+    fn complaints(&self) -> Vec<Complaint> {
+        match self {
+            Self::Several { faults } => faults.iter().flat_map(Refusal::complaints).collect(),
+            Self::SearchInvalid { faults } => {
+                let complaint = |SearchFault { field, advice }: &SearchFault| Complaint {
+                    code: self.code(),
+                    field: Some(format!("filter.{field}")),
+                    message: (*advice).to_owned(),
+                };
+                faults.iter().map(complaint).collect()
+            }
+            _ => {
+                let message = self.to_string();
+                vec![Complaint { code: self.code(), field: self.field(), message }]
+            }
         }
     }
 }

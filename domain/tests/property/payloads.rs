@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use chrono::Days;
 use freehold_domain::property::*;
-use freehold_domain::{Actor, Area, AreaUnit, ClaimKey, PayloadError, StoredEvent, Uniqueness};
+use freehold_domain::{
+    Actor, Area, AreaUnit, ClaimKey, ListingKey, PayloadError, StoredEvent, Uniqueness,
+};
 
 use crate::samples::*;
 
@@ -197,17 +199,25 @@ fn an_unknown_type_or_version_asks_for_a_newer_program_and_a_bad_payload_for_a_r
 }
 
 #[test]
-fn a_registration_claims_the_senders_reference_and_nothing_else_claims() {
+fn a_registration_claims_the_senders_reference_and_a_new_period_its_key() {
     for event in one_of_each() {
         let claims = event.claims();
-        if event.event_type() == "PropertyRegistered" {
-            assert_eq!(claims.len(), 1);
-            assert_eq!(claims[0].namespace, "source");
-            assert_eq!(claims[0].uniqueness, Uniqueness::Taken);
-            assert_eq!(claims[0].key, ClaimKey::Clear("berlin/berlin-0001".into()));
-        } else {
-            assert_eq!(claims, []);
+        let claimed: Vec<_> = claims.iter().map(|c| (c.namespace, &c.key)).collect();
+        let listing = |key: ListingKey| ClaimKey::Clear(key.to_string());
+        match &event {
+            PropertyEvent::PropertyRegistered(_) => {
+                let reference = ClaimKey::Clear("berlin/berlin-0001".into());
+                assert_eq!(claimed, [("source", &reference)]);
+            }
+            PropertyEvent::ListingDrafted(e) => {
+                assert_eq!(claimed, [("listing", &listing(e.listing))]);
+            }
+            PropertyEvent::ClosingRecorded(e) => {
+                assert_eq!(claimed, [("listing", &listing(e.listing))]);
+            }
+            _ => assert_eq!(claimed, []),
         }
+        assert!(claims.iter().all(|claim| claim.uniqueness == Uniqueness::Taken));
     }
 }
 

@@ -68,11 +68,17 @@ pub(super) enum Rejected {
 
 /// What the writer finds when it looks.
 pub(super) enum Taken {
-    Batch(Vec<Work>),
+    Work,
     /// Nothing came for a while.
     Idle,
     /// Nothing is left and nothing will come.
     Closed,
+}
+
+/// How much more fits into a transaction.
+pub(super) struct Room {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
 }
 
 pub(super) struct Queue {
@@ -115,8 +121,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes what waits, oldest first, up to so many events and bytes; waits if there is nothing.
-    pub(super) fn take(&self, max_events: usize, max_bytes: usize, patience: Duration) -> Taken {
+    /// Moves what waits to `batch`, oldest first, as far as there is room and at least one; waits
+    /// if there is nothing.
+    pub(super) fn take(&self, batch: &mut Vec<Work>, room: &mut Room, patience: Duration) -> Taken {
         let mut state = self.state();
         while state.waiting.is_empty() {
             if state.closed {
@@ -133,21 +140,16 @@ impl Queue {
                 return Taken::Idle;
             }
         }
-        let (mut events, mut bytes, mut count) = (0, 0, 0);
-        for work in &state.waiting {
-            events += work.events();
-            if count > 0 && (events > max_events || bytes + work.bytes() > max_bytes) {
-                break;
-            }
-            bytes += work.bytes();
-            count += 1;
-        }
-        state.bytes -= bytes;
-        if count == state.waiting.len() {
-            let room = VecDeque::with_capacity(count);
-            return Taken::Batch(mem::replace(&mut state.waiting, room).into());
-        }
-        Taken::Batch(state.waiting.drain(..count).collect())
+        state.pop(batch, room);
+        state.pop_what_fits(batch, room);
+        Taken::Work
+    }
+
+    /// Moves what came meanwhile to `batch`, as far as there is room; false if that is nothing.
+    pub(super) fn take_more(&self, batch: &mut Vec<Work>, room: &mut Room) -> bool {
+        let before = batch.len();
+        self.state().pop_what_fits(batch, room);
+        batch.len() > before
     }
 
     /// Takes no more work; what waits is still done.
@@ -168,5 +170,24 @@ impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change under the lock is complete before anything in it can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn pop_what_fits(&mut self, batch: &mut Vec<Work>, room: &mut Room) {
+        while let Some(work) = self.waiting.front()
+            && work.events() <= room.events
+            && work.bytes() <= room.bytes
+        {
+            self.pop(batch, room);
+        }
+    }
+
+    fn pop(&mut self, batch: &mut Vec<Work>, room: &mut Room) {
+        let Some(work) = self.waiting.pop_front() else { return };
+        self.bytes -= work.bytes();
+        room.events = room.events.saturating_sub(work.events());
+        room.bytes = room.bytes.saturating_sub(work.bytes());
+        batch.push(work);
     }
 }

@@ -12,28 +12,32 @@ use freehold_ports::{
     ReadError, Snapshot, StoreFailure, StreamId, StreamVersion, Tag,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::queue::{Queue, Taken, Work};
+use super::queue::{Queue, Room, Taken, Work};
 use crate::file;
 use crate::recently_used::RecentlyUsed;
 
 /// The most events of one transaction: enough to spread an fsync thin, few enough to answer soon.
-const BATCH_EVENTS: usize = 4_096;
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH: Room = Room { events: 4_096, bytes: 16 << 20 };
 
 /// How many streams' heads are remembered, about 150 bytes each.
 const REMEMBERED_STREAMS: usize = 100_000;
 const REMEMBERED_NAMES: usize = 10_000;
 
-/// Pages in the write-ahead log before they are copied into the file: 64 MiB.
+/// Fewer answers are given by the writer itself: handing them over would take longer.
+const ANSWERS_TO_HAND_OVER: usize = 4;
+
+/// Pages in the write-ahead log before a busy writer copies them into the file: 64 MiB.
 const CHECKPOINT_PAGES: i64 = 16_384;
 /// Pages before the writer waits for readers to leave the write-ahead log, so that it starts over.
 const RESTART_PAGES: i64 = 4 * CHECKPOINT_PAGES;
 /// How long readers of old pages, in this process or another, are given to leave.
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long until it tries again after they did not.
+const RESTART_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Command ids are swept so many rows at a time, so often, and then once an hour from the start.
 const SWEEP_ROWS: i64 = 2_000;
@@ -47,6 +51,21 @@ pub(super) struct Writer {
     pub(super) command_retention: Duration,
     pub(super) queue: Arc<Queue>,
     pub(super) heads: Arc<[watch::Sender<GlobalPosition>]>,
+    /// To whom answers are handed over.
+    pub(super) answers: Option<mpsc::UnboundedSender<Answers>>,
+}
+
+/// Work that is done, and what it came to.
+pub(super) type Answers = Vec<(Work, Verdict)>;
+
+/// Gives answers, from a task of the callers' runtime.
+///
+/// Waking a caller from inside the runtime puts it in a worker's own queue. Woken one by one by
+/// the writer, each would cost a lock and often a system call, as much as storing its event.
+pub(super) async fn give_answers(mut answers: mpsc::UnboundedReceiver<Answers>) {
+    while let Some(answers) = answers.recv().await {
+        answers.into_iter().for_each(|(work, verdict)| answer(work, verdict));
+    }
 }
 
 impl Writer {
@@ -61,8 +80,9 @@ impl Writer {
             next = file::open_writer(&self.path).ok();
             if next.is_none() {
                 // Whoever waits learns it now rather than when the file is back.
-                match self.queue.take(BATCH_EVENTS, BATCH_BYTES, Duration::from_secs(1)) {
-                    Taken::Batch(batch) => {
+                let mut batch = Vec::new();
+                match self.queue.take(&mut batch, &mut { BATCH }, Duration::from_secs(1)) {
+                    Taken::Work => {
                         batch.into_iter().for_each(|w| w.answer_unavailable(&error.to_string()));
                     }
                     Taken::Idle => {}
@@ -77,25 +97,36 @@ impl Writer {
     fn write_until_failure(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut session = Session::new(self, connection)?;
         loop {
-            match self.queue.take(BATCH_EVENTS, BATCH_BYTES, SWEEP_INTERVAL) {
-                Taken::Batch(batch) => self.write(&mut session, batch)?,
-                Taken::Idle => {}
+            let (mut batch, mut room) = (Vec::new(), BATCH);
+            match self.queue.take(&mut batch, &mut room, SWEEP_INTERVAL) {
+                Taken::Work => {
+                    self.write(&mut session, batch, room)?;
+                    session.keep_house(CHECKPOINT_PAGES)?;
+                }
+                Taken::Idle => session.keep_house(1)?,
                 Taken::Closed => return Ok(()),
             }
-            session.keep_house()?;
         }
     }
 
-    fn write(&self, session: &mut Session<'_>, batch: Vec<Work>) -> rusqlite::Result<()> {
+    fn write(
+        &self,
+        session: &mut Session<'_>,
+        mut batch: Vec<Work>,
+        mut room: Room,
+    ) -> rusqlite::Result<()> {
+        // Who asks while others are being stored comes along, until nobody does: a commit costs
+        // more than storing a few further requests.
+        let stored = session.store(&mut batch, |batch| self.queue.take_more(batch, &mut room));
         metrics::histogram!("freehold_append_batch_requests").record(batch.len() as f64);
-        match session.store(&batch) {
+        match stored {
             Ok(verdicts) => {
                 // Heads first: who has an answer must find it covered by the head.
                 for (log, head) in session.logs.iter().zip(&*self.heads) {
                     let position = GlobalPosition(log.head as u64);
                     head.send_if_modified(|known| std::mem::replace(known, position) != position);
                 }
-                batch.into_iter().zip(verdicts).for_each(|(work, verdict)| answer(work, verdict));
+                self.answer(batch.into_iter().zip(verdicts).collect());
                 Ok(())
             }
             Err(Failed::NothingStored(error)) => {
@@ -112,8 +143,23 @@ impl Writer {
     }
 }
 
+impl Writer {
+    fn answer(&self, mut answers: Answers) {
+        if answers.len() >= ANSWERS_TO_HAND_OVER
+            && let Some(task) = &self.answers
+        {
+            match task.send(answers) {
+                Ok(()) => return,
+                // The runtime of the callers is shutting down.
+                Err(mpsc::error::SendError(returned)) => answers = returned,
+            }
+        }
+        answers.into_iter().for_each(|(work, verdict)| answer(work, verdict));
+    }
+}
+
 /// What one piece of work came to.
-enum Verdict {
+pub(super) enum Verdict {
     Append(Result<Appended, AppendError>),
     Done,
 }
@@ -159,7 +205,7 @@ struct Session<'c> {
     save_snapshot: Statement<'c>,
     move_head: Statement<'c>,
     wal_size: Statement<'c>,
-    checkpointed_at: Instant,
+    next_checkpoint: Instant,
     next_sweep: Instant,
 }
 
@@ -182,14 +228,18 @@ impl<'c> Session<'c> {
             move_head: connection
                 .prepare("UPDATE log SET position = ?1, recorded_at = ?2 WHERE id = ?3")?,
             wal_size: connection.prepare("PRAGMA wal_checkpoint(NOOP)")?,
-            checkpointed_at: Instant::now(),
+            next_checkpoint: Instant::now(),
             next_sweep: Instant::now(),
         })
     }
 
-    /// Stores what is to be stored of a batch in one transaction.
-    fn store(&mut self, batch: &[Work]) -> Result<Vec<Verdict>, Failed> {
-        let stored = self.store_uncommitted(batch);
+    /// Stores what is to be stored of a batch in one transaction, as long as `more` adds to it.
+    fn store(
+        &mut self,
+        batch: &mut Vec<Work>,
+        more: impl FnMut(&mut Vec<Work>) -> bool,
+    ) -> Result<Vec<Verdict>, Failed> {
+        let stored = self.store_uncommitted(batch, more);
         let verdicts = stored.map_err(Failed::NothingStored)?;
         let started = Instant::now();
         self.connection.execute_batch("COMMIT").map_err(Failed::Unknown)?;
@@ -197,30 +247,43 @@ impl<'c> Session<'c> {
         Ok(verdicts)
     }
 
-    fn store_uncommitted(&mut self, batch: &[Work]) -> rusqlite::Result<Vec<Verdict>> {
+    fn store_uncommitted(
+        &mut self,
+        batch: &mut Vec<Work>,
+        mut more: impl FnMut(&mut Vec<Work>) -> bool,
+    ) -> rusqlite::Result<Vec<Verdict>> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let now = self.clock.now().timestamp_micros();
         let mut verdicts = Vec::with_capacity(batch.len());
-        for work in batch {
-            verdicts.push(match work {
-                Work::Append { log, request, .. } => {
-                    Verdict::Append(self.logs[*log].append(&mut self.names, request, now)?)
-                }
-                Work::SaveSnapshot { log, stream, snapshot, .. } => {
-                    self.save_snapshot(*log, stream, snapshot)?;
-                    Verdict::Done
-                }
-                Work::ClearSnapshots { .. } => {
-                    self.connection.execute("DELETE FROM snapshot", [])?;
-                    Verdict::Done
-                }
-            });
+        loop {
+            for work in &batch[verdicts.len()..] {
+                verdicts.push(self.store_one(work, now)?);
+            }
+            if !more(batch) {
+                break;
+            }
         }
         for log in self.logs.iter_mut().filter(|log| log.stored_head != log.head) {
             self.move_head.execute([log.head, log.recorded_at, log.id])?;
             log.stored_head = log.head;
         }
         Ok(verdicts)
+    }
+
+    fn store_one(&mut self, work: &Work, now: i64) -> rusqlite::Result<Verdict> {
+        match work {
+            Work::Append { log, request, .. } => {
+                let verdict = self.logs[*log].append(&mut self.names, request, now)?;
+                return Ok(Verdict::Append(verdict));
+            }
+            Work::SaveSnapshot { log, stream, snapshot, .. } => {
+                self.save_snapshot(*log, stream, snapshot)?;
+            }
+            Work::ClearSnapshots { .. } => {
+                self.connection.execute("DELETE FROM snapshot", [])?;
+            }
+        }
+        Ok(Verdict::Done)
     }
 
     fn save_snapshot(
@@ -240,10 +303,11 @@ impl<'c> Session<'c> {
     }
 
     /// Between batches: keeps the write-ahead log short and command ids few.
-    fn keep_house(&mut self) -> rusqlite::Result<()> {
-        if self.checkpointed_at.elapsed() >= CHECKPOINT_INTERVAL {
-            self.checkpoint()?;
-            self.checkpointed_at = Instant::now();
+    fn keep_house(&mut self, checkpoint_pages: i64) -> rusqlite::Result<()> {
+        if Instant::now() >= self.next_checkpoint {
+            let in_the_way = self.checkpoint(checkpoint_pages)?;
+            let pause = if in_the_way { RESTART_INTERVAL } else { CHECKPOINT_INTERVAL };
+            self.next_checkpoint = Instant::now() + pause;
         }
         if Instant::now() >= self.next_sweep {
             let answered_before = (self.clock.now() - self.command_retention).timestamp_micros();
@@ -257,25 +321,29 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    /// Copies pages from the write-ahead log into the file once there are many.
+    /// Copies pages from the write-ahead log into the file if there are so many to copy.
     ///
     /// No reader waits for that. Readers of old pages keep the write-ahead log from starting over;
     /// if it has grown too long, the writer waits a moment for them to leave.
-    fn checkpoint(&mut self) -> rusqlite::Result<()> {
-        let pages: i64 = self.wal_size.query_row([], |row| row.get(1))?;
-        if pages < CHECKPOINT_PAGES {
-            return Ok(());
+    /// True if it has grown too long and they did not leave.
+    fn checkpoint(&mut self, least: i64) -> rusqlite::Result<bool> {
+        let (pages, copied): (i64, i64) =
+            self.wal_size.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        if pages - copied < least && pages < RESTART_PAGES {
+            return Ok(false);
         }
         let started = Instant::now();
-        if pages < RESTART_PAGES {
-            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        let in_the_way = if pages < RESTART_PAGES {
+            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(false))?
         } else {
             self.connection.busy_timeout(RESTART_PATIENCE)?;
-            self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
+            let restart = "PRAGMA wal_checkpoint(RESTART)";
+            let busy = self.connection.query_row(restart, [], |row| row.get(0))?;
             self.connection.busy_timeout(file::WRITER_PATIENCE)?;
-        }
+            busy
+        };
         metrics::histogram!("freehold_log_checkpoint_seconds").record(started.elapsed());
-        Ok(())
+        Ok(in_the_way)
     }
 }
 

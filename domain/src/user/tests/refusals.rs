@@ -286,3 +286,62 @@ fn each_command_is_refused_in_just_the_standings_that_lack_what_it_needs() {
         }
     }
 }
+
+#[test]
+fn everything_that_is_wrong_with_a_command_is_told_at_once() {
+    let told = |refusal: UserRefused| {
+        let complaints = refusal.complaints().into_iter();
+        complaints.map(|c| (c.code, c.field.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let owned = |text: &str| Some(text.to_owned());
+    let registration = RegisterUser {
+        display_name: owned("\u{7}"),
+        email: owned("ada"),
+        phone: owned("12"),
+        ..register_from_feed("a/b", "1")
+    };
+    let refusal = given_nobody().when(registration).refusal();
+    assert_eq!((refusal.code(), refusal.field().as_deref()), ("SOURCE_INVALID", Some("origin")));
+    let fields = [
+        ("SOURCE_INVALID", "origin"),
+        ("DISPLAY_NAME_INVALID", "display_name"),
+        ("EMAIL_INVALID", "email"),
+        ("PHONE_INVALID", "phone"),
+    ];
+    assert_eq!(told(refusal), fields.map(|(code, field)| (code, field.to_owned())));
+
+    let filter = SearchFilter {
+        bedrooms_min: Some(3),
+        bedrooms_max: Some(2),
+        bathrooms_min: Some(-1.0),
+        ..SearchFilter::default()
+    };
+    let search = SaveSearch { name: String::new(), filter, ..save_search(1) };
+    let fields = [
+        ("SEARCH_NAME_INVALID", "name"),
+        ("SEARCH_INVALID", "filter.bedrooms_max"),
+        ("SEARCH_INVALID", "filter.bathrooms_min"),
+    ];
+    let refusal = given_a_client().when(search).refusal();
+    assert_eq!(told(refusal), fields.map(|(code, field)| (code, field.to_owned())));
+
+    let profile = UpdateProfile {
+        display_name: Change::Set(String::new()),
+        email: Change::Clear,
+        phone: Change::Set("1".to_owned()),
+    };
+    let codes = |refusal: UserRefused| told(refusal).into_iter().map(|(code, _)| code);
+    let refusal = given_a_client().when(profile).refusal();
+    let expected = ["DISPLAY_NAME_INVALID", "PHONE_INVALID", "EMAIL_MISSING"];
+    assert_eq!(codes(refusal).collect::<Vec<_>>(), expected);
+
+    let consent = GrantConsent {
+        notice_version: "a@b".to_owned(),
+        jurisdiction: "Germany".to_owned(),
+        expires_at: Some(noon()),
+        ..grant_consent()
+    };
+    let refusal = given_a_client().when(consent).refusal();
+    let expected = ["NOTICE_VERSION_INVALID", "JURISDICTION_INVALID", "CONSENT_EXPIRED"];
+    assert_eq!(codes(refusal).collect::<Vec<_>>(), expected);
+}

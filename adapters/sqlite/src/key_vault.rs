@@ -1,0 +1,299 @@
+//! Data keys in a file of their own, `keys.sqlite`, each wrapped by the master key.
+//!
+//! The master key is given by the caller and stored nowhere. A destroyed key leaves a tombstone;
+//! its bytes are overwritten in the file, and the write-ahead log that held them is emptied before
+//! the answer. What file systems and backups keep of old blocks is out of reach here.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use freehold_domain::SubjectId;
+use freehold_ports::{KeyVault, KeyedHash, StoreFailure, SubjectKey, VaultError};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use zeroize::Zeroizing;
+
+use crate::file::{self, Migration};
+use crate::recently_used::RecentlyUsed;
+
+/// The name of the file in its folder.
+const FILE: &str = "keys.sqlite";
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    number: 3,
+    each_log: false,
+    sql: include_str!("../../../migrations/sqlite/0003_data_keys.sql"),
+}];
+
+/// How many unwrapped keys are remembered.
+const REMEMBERED_KEYS: usize = 10_000;
+
+/// What the check value says once it is unwrapped.
+const CHECK: &[u8] = b"freehold key vault";
+
+/// The data keys of one folder.
+pub struct SqliteKeyVault {
+    keys: Arc<Keys>,
+    hash_key: Zeroizing<[u8; 32]>,
+}
+
+struct Keys {
+    cipher: XChaCha20Poly1305,
+    // In this order wherever both are held; a key must not be remembered after its destruction.
+    connection: Mutex<Connection>,
+    remembered: Mutex<RecentlyUsed<SubjectId, SubjectKey>>,
+    /// None if opened read-only.
+    _lock: Option<File>,
+}
+
+impl SqliteKeyVault {
+    /// Opens the vault in `folder` with its master key, making it if it is not there.
+    ///
+    /// Only one process can. Blocks for a moment.
+    ///
+    /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one.
+    pub fn open(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
+        let path = folder.join(FILE);
+        let lock = file::lock(&path).map_err(unavailable)?;
+        let mut connection = file::open_writer(&path).map_err(unavailable)?;
+        connection.pragma_update(None, "secure_delete", true).map_err(unavailable)?;
+        connection.pragma_update(None, "wal_autocheckpoint", 1_000).map_err(unavailable)?;
+        file::migrate(&mut connection, &path, MIGRATIONS).map_err(unavailable)?;
+        Self::opened(connection, master, Some(lock))
+    }
+
+    /// Opens the vault in `folder` to read only, beside a process that writes to it or alone.
+    ///
+    /// New keys and destroying keys are refused as unavailable. A key that was read stays readable
+    /// here for as long as it is remembered, also when the writing process destroys it.
+    pub fn open_read_only(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
+        let connection = file::open_reader(&folder.join(FILE)).map_err(unavailable)?;
+        Self::opened(connection, master, None)
+    }
+
+    fn opened(
+        connection: Connection,
+        master: &[u8; 32],
+        lock: Option<File>,
+    ) -> Result<Self, VaultError> {
+        let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
+        let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
+        check_master(&connection, &cipher)?;
+        Ok(Self {
+            keys: Arc::new(Keys {
+                cipher,
+                connection: Mutex::new(connection),
+                remembered: Mutex::new(RecentlyUsed::new(REMEMBERED_KEYS)),
+                _lock: lock,
+            }),
+            hash_key: Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master)),
+        })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Keys) -> Result<T, VaultError> + Send + 'static,
+    ) -> Result<T, VaultError> {
+        let keys = self.keys.clone();
+        tokio::task::spawn_blocking(move || work(&keys)).await.map_err(unavailable)?
+    }
+}
+
+#[async_trait]
+impl KeyVault for SqliteKeyVault {
+    async fn keys_for_writing(
+        &self,
+        subjects: &[SubjectId],
+    ) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
+        let (mut found, missing) = self.keys.recall(subjects);
+        if !missing.is_empty() {
+            found.extend(self.run(move |keys| keys.find_or_make(&missing)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn keys_for_reading(
+        &self,
+        subjects: &[SubjectId],
+    ) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
+        let (mut found, missing) = self.keys.recall(subjects);
+        if !missing.is_empty() {
+            found.extend(self.run(move |keys| keys.find(&missing)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn destroy(&self, subject: SubjectId) -> Result<(), VaultError> {
+        self.run(move |keys| keys.destroy(subject)).await
+    }
+
+    fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.hash_key);
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        hasher.update(&(purpose.len() as u64).to_le_bytes());
+        KeyedHash(*hasher.update(purpose.as_bytes()).update(text).finalize().as_bytes())
+    }
+}
+
+/// What the file says about a subject.
+enum Stored {
+    Nothing,
+    Wrapped(Vec<u8>),
+    Destroyed,
+}
+
+impl Keys {
+    /// The keys that are remembered, and whose are not.
+    fn recall(&self, subjects: &[SubjectId]) -> (HashMap<SubjectId, SubjectKey>, Vec<SubjectId>) {
+        let mut remembered = self.remembered();
+        let (mut found, mut missing) = (HashMap::new(), Vec::new());
+        for subject in subjects {
+            match remembered.get(subject) {
+                Some(key) => _ = found.insert(*subject, key),
+                None => missing.push(*subject),
+            }
+        }
+        (found, missing)
+    }
+
+    fn find(&self, subjects: &[SubjectId]) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(unavailable)?;
+        let mut found = HashMap::new();
+        for subject in subjects {
+            if let Stored::Wrapped(wrapped) = stored(&transaction, *subject)? {
+                found.insert(*subject, self.unwrap_key(*subject, &wrapped)?);
+            }
+        }
+        transaction.commit().map_err(unavailable)?;
+        self.remember(&found);
+        Ok(found)
+    }
+
+    fn find_or_make(
+        &self,
+        subjects: &[SubjectId],
+    ) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(unavailable)?;
+        let mut found = HashMap::new();
+        for subject in subjects {
+            let key = match stored(&transaction, *subject)? {
+                Stored::Wrapped(wrapped) => self.unwrap_key(*subject, &wrapped)?,
+                Stored::Destroyed => return Err(VaultError::Destroyed { subject: *subject }),
+                Stored::Nothing => {
+                    let key = SubjectKey(Key::generate().into());
+                    let wrapped = wrap(&self.cipher, subject.0.as_bytes(), &key.0);
+                    transaction
+                        .prepare_cached("INSERT INTO data_key (subject, wrapped) VALUES (?1, ?2)")
+                        .and_then(|mut insert| {
+                            insert.execute(params![subject.0.as_bytes(), wrapped])
+                        })
+                        .map_err(unavailable)?;
+                    key
+                }
+            };
+            found.insert(*subject, key);
+        }
+        transaction.commit().map_err(unavailable)?;
+        self.remember(&found);
+        Ok(found)
+    }
+
+    fn destroy(&self, subject: SubjectId) -> Result<(), VaultError> {
+        let connection = self.connection();
+        let tombstone = "INSERT INTO data_key (subject, wrapped) VALUES (?1, NULL)
+             ON CONFLICT DO UPDATE SET wrapped = NULL";
+        connection.execute(tombstone, [subject.0.as_bytes()]).map_err(unavailable)?;
+        self.remembered().remove(&subject);
+        // Pages with the wrapped key stand in the write-ahead log until it is emptied.
+        let kept: bool = connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(unavailable)?;
+        if kept {
+            let source = "the vault is being read by another program; destroy the key again";
+            return Err(VaultError::Unavailable { source: source.into() });
+        }
+        Ok(())
+    }
+
+    fn unwrap_key(&self, subject: SubjectId, wrapped: &[u8]) -> Result<SubjectKey, VaultError> {
+        let damaged = || VaultError::Unavailable {
+            source: format!("the key of subject {subject} is damaged").into(),
+        };
+        let clear = unwrap(&self.cipher, subject.0.as_bytes(), wrapped).ok_or_else(damaged)?;
+        Ok(SubjectKey(clear.as_slice().try_into().map_err(|_| damaged())?))
+    }
+
+    /// Called with the connection held, so that no destroyed key comes back.
+    fn remember(&self, keys: &HashMap<SubjectId, SubjectKey>) {
+        let mut remembered = self.remembered();
+        keys.iter().for_each(|(subject, key)| remembered.insert(*subject, key.clone()));
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that a panic left open was rolled back when its guard was dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, RecentlyUsed<SubjectId, SubjectKey>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stored(connection: &Connection, subject: SubjectId) -> Result<Stored, VaultError> {
+    let wrapped = connection
+        .prepare_cached("SELECT wrapped FROM data_key WHERE subject = ?1")
+        .and_then(|mut find| {
+            find.query_row([subject.0.as_bytes()], |row| row.get::<_, Option<Vec<u8>>>(0))
+                .optional()
+        })
+        .map_err(unavailable)?;
+    Ok(match wrapped {
+        None => Stored::Nothing,
+        Some(None) => Stored::Destroyed,
+        Some(Some(wrapped)) => Stored::Wrapped(wrapped),
+    })
+}
+
+/// Refuses another master key than the one the vault was made with; a new vault takes any.
+fn check_master(connection: &Connection, cipher: &XChaCha20Poly1305) -> Result<(), VaultError> {
+    let stored = connection
+        .query_row("SELECT check_value FROM vault", [], |row| row.get::<_, Vec<u8>>(0))
+        .optional()
+        .map_err(unavailable)?;
+    match stored {
+        Some(wrapped) => match unwrap(cipher, b"check", &wrapped) {
+            Some(clear) if *clear == CHECK => Ok(()),
+            _ => Err(VaultError::WrongMasterKey),
+        },
+        None => {
+            let insert = "INSERT INTO vault (one, check_value) VALUES (1, ?1)";
+            connection.execute(insert, [wrap(cipher, b"check", CHECK)]).map_err(unavailable)?;
+            Ok(())
+        }
+    }
+}
+
+/// Nonce and ciphertext; `whose` is authenticated with it.
+fn wrap(cipher: &XChaCha20Poly1305, whose: &[u8], clear: &[u8]) -> Vec<u8> {
+    let nonce = XNonce::generate();
+    let sealed = cipher
+        .encrypt(&nonce, Payload { msg: clear, aad: whose })
+        .expect("a key is far smaller than the cipher's limit");
+    [nonce.as_slice(), &sealed].concat()
+}
+
+fn unwrap(cipher: &XChaCha20Poly1305, whose: &[u8], wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = wrapped.split_first_chunk::<24>()?;
+    let payload = Payload { msg: sealed, aad: whose };
+    cipher.decrypt(&XNonce::from(*nonce), payload).ok().map(Zeroizing::new)
+}
+
+fn unavailable(error: impl Into<StoreFailure>) -> VaultError {
+    VaultError::Unavailable { source: error.into() }
+}

@@ -1,0 +1,402 @@
+//! `freehold events`: the log, event by event.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use clap::{Args, Subcommand};
+use freehold_domain::interaction::Interaction;
+use freehold_domain::property::PropertyEvent;
+use freehold_domain::user::UserEvent;
+use freehold_domain::{PayloadError, StoredEvent};
+use freehold_ports::{
+    AppendError, AppendRequest, CommandId, EventCodec, EventFilter, EventId, ExpectedVersion,
+    Fingerprint, GlobalPosition, InvalidName, LogName, NewEvent, PayloadCodec, Provenance,
+    RecordedEvent, StreamId, StreamVersion,
+};
+use serde_json::{Value, json};
+
+use super::{CliError, Exit, Global, Row};
+use crate::stores::Stores;
+
+const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
+
+/// How often a log that another process writes is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Look at events, follow them, add one, or take them all out.
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    /// Print events, oldest first
+    Read {
+        #[command(flatten)]
+        which: Which,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+        /// Open personal values with the master key instead of showing them sealed
+        #[arg(long)]
+        open: bool,
+    },
+    /// Print events as they happen, until interrupted
+    Tail {
+        #[command(flatten)]
+        which: Which,
+        /// Open personal values with the master key instead of showing them sealed
+        #[arg(long)]
+        open: bool,
+    },
+    /// Append one event past all business rules, to repair; stop the server first
+    Append(Append),
+    /// Write every event as ndjson to stdout, as it is stored
+    Export {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The log: domain or interactions
+    #[arg(long, default_value = "domain")]
+    log: LogName,
+    /// Only this stream, such as property-0199...
+    #[arg(long)]
+    stream: Option<StreamId>,
+    /// Only streams of this category; may be repeated
+    #[arg(long)]
+    category: Vec<String>,
+    /// Only events of this type; may be repeated
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only events after this position (after this version, with --stream)
+    #[arg(long, value_name = "POSITION")]
+    after: Option<u64>,
+}
+
+/// An event to append.
+#[derive(Debug, Args)]
+pub(super) struct Append {
+    /// The log
+    #[arg(long, default_value = "domain")]
+    log: LogName,
+    /// The stream
+    #[arg(long)]
+    stream: StreamId,
+    /// The event's type
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: String,
+    /// The version of the payload's shape
+    #[arg(long, default_value_t = 1)]
+    schema_version: u16,
+    /// The payload, as JSON
+    #[arg(long, value_name = "JSON")]
+    payload: String,
+    /// The version the stream must have
+    #[arg(long, value_name = "VERSION")]
+    expected: u64,
+    /// Why; kept as the event's actor
+    #[arg(long)]
+    reason: String,
+    /// Say what would be stored, and store nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+struct EventRow {
+    event: RecordedEvent,
+    payload: Value,
+}
+
+impl Row for EventRow {
+    const COLUMNS: &'static [&'static str] = &[
+        "position",
+        "stream",
+        "version",
+        "type",
+        "schema_version",
+        "occurred_at",
+        "recorded_at",
+        "actor",
+        "tenant",
+        "event_id",
+        "command_id",
+        "correlation_id",
+        "causation_id",
+        "tags",
+        "subjects",
+        "payload",
+    ];
+
+    fn cells(&self) -> Vec<Value> {
+        let event = &self.event;
+        vec![
+            json!(event.position.0),
+            json!(event.stream.as_str()),
+            json!(event.version.0),
+            json!(event.event_type),
+            json!(event.schema_version),
+            json!(event.occurred_at),
+            json!(event.recorded_at),
+            json!(event.provenance.actor),
+            json!(event.provenance.tenant),
+            json!(event.event_id),
+            json!(event.command_id),
+            json!(event.provenance.correlation_id),
+            json!(event.provenance.causation_id),
+            json!(event.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>()),
+            json!(event.subjects),
+            self.payload.clone(),
+        ]
+    }
+}
+
+impl Events {
+    pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
+        match self {
+            Self::Append(append) => append.run(global),
+            Self::Read { which, limit, open } => {
+                let stores = global.stores_read_only()?;
+                super::block_on(async {
+                    let mut rows = global.output().rows();
+                    let mut left = limit;
+                    let mut cursor = which.after.unwrap_or(0);
+                    while left > 0 {
+                        let (events, next) = which.page(&stores, cursor, left).await?;
+                        left -= events.len() as u64;
+                        write(&stores.codec, &mut rows, events, open).await?;
+                        match next {
+                            Some(next) => cursor = next,
+                            None => break,
+                        }
+                    }
+                    Ok(rows.finish()?)
+                })
+            }
+            Self::Tail { which, open } => {
+                let stores = global.stores_read_only()?;
+                super::block_on(async {
+                    let mut rows = global.output().rows();
+                    let mut cursor = match which.after {
+                        Some(after) => after,
+                        None => which.end(&stores).await?,
+                    };
+                    loop {
+                        let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
+                        if let Some(next) = next {
+                            cursor = next;
+                        }
+                        let nothing_new = events.is_empty();
+                        write(&stores.codec, &mut rows, events, open).await?;
+                        rows.flush()?;
+                        if nothing_new {
+                            tokio::select! {
+                                () = tokio::time::sleep(POLL) => {}
+                                _ = tokio::signal::ctrl_c() => return Ok(rows.finish()?),
+                            }
+                        }
+                    }
+                })
+            }
+            Self::Export { which } => {
+                let stores = global.stores_read_only()?;
+                super::block_on(async {
+                    let end = which.end(&stores).await?;
+                    let bar = global.output().progress(Some(end), "events");
+                    let mut rows =
+                        super::Output::new(Some(super::Format::Ndjson), true, false).rows();
+                    let mut cursor = which.after.unwrap_or(0);
+                    loop {
+                        let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
+                        write(&stores.codec, &mut rows, events, false).await?;
+                        match next {
+                            Some(next) if next <= end => cursor = next,
+                            _ => break,
+                        }
+                        bar.set_position(cursor);
+                    }
+                    bar.finish_and_clear();
+                    Ok(rows.finish()?)
+                })
+            }
+        }
+    }
+}
+
+impl Which {
+    /// Events after `cursor`, and the cursor of the next page unless this was the last.
+    async fn page(
+        &self,
+        stores: &Stores,
+        cursor: u64,
+        limit: u64,
+    ) -> Result<(Vec<RecordedEvent>, Option<u64>), CliError> {
+        let limit =
+            u32::try_from(limit).ok().and_then(NonZeroU32::new).map_or(PAGE, |l| l.min(PAGE));
+        let text = |texts: &[String]| texts.iter().map(|text| Arc::from(text.as_str())).collect();
+        let filter =
+            EventFilter { categories: text(&self.category), event_types: text(&self.types) };
+        if let Some(stream) = &self.stream {
+            let after = StreamVersion(cursor);
+            let events = stores.events.read_stream(&self.log, stream, after, limit).await?;
+            let next = events.last().map(|event| event.version.0);
+            let events =
+                events.into_iter().filter(|event| filter.admits(stream, &event.event_type));
+            return Ok((events.collect(), next));
+        }
+        let after = GlobalPosition(cursor);
+        let page = stores.events.read_all(&self.log, &filter, after, limit).await?;
+        let next = (page.through.0 > cursor).then_some(page.through.0);
+        Ok((page.events, next))
+    }
+
+    /// The last position, or version of the stream, there is now.
+    async fn end(&self, stores: &Stores) -> Result<u64, CliError> {
+        let Some(stream) = &self.stream else {
+            return Ok(stores.events.head(&self.log).await?.0);
+        };
+        let mut version = StreamVersion(0);
+        loop {
+            let page = stores.events.read_stream(&self.log, stream, version, PAGE).await?;
+            match page.last() {
+                Some(last) => version = last.version,
+                None => return Ok(version.0),
+            }
+        }
+    }
+}
+
+async fn write<W: std::io::Write>(
+    codec: &EventCodec,
+    rows: &mut super::Rows<EventRow, W>,
+    events: Vec<RecordedEvent>,
+    open: bool,
+) -> Result<(), CliError> {
+    let keys = if open { codec.keys_for(&events).await? } else { Default::default() };
+    for event in events {
+        let payload = if open {
+            codec.open_payload(&event, &keys)?
+        } else {
+            // Bytes that are no JSON are shown as they are: this is where one looks for them.
+            serde_json::from_slice(&event.payload)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&event.payload).into()))
+        };
+        rows.write(&EventRow { event, payload })?;
+    }
+    Ok(())
+}
+
+impl Append {
+    fn run(self, global: &Global) -> Result<(), CliError> {
+        self.check()?;
+        let question = format!(
+            "append {} to {} at version {}, past all business rules; events are never edited or \
+             deleted",
+            self.event_type,
+            self.stream,
+            self.expected + 1
+        );
+        if self.dry_run {
+            global.output().note(&format!("would {question}"));
+            return Ok(());
+        }
+        global.output().confirm(&question)?;
+        let stores = global.stores()?;
+        super::block_on(async {
+            let appended = stores.events.append(self.request(global)?).await;
+            stores.close().await;
+            let appended = appended?;
+            global.output().note(&format!(
+                "stored at position {}, {} is now at version {}",
+                appended.position, self.stream, appended.version
+            ));
+            Ok(())
+        })
+    }
+
+    /// Refuses what no program could read back: one such event would stop every projection.
+    fn check(&self) -> Result<(), CliError> {
+        let payload: Value = serde_json::from_str(&self.payload).map_err(|error| {
+            CliError::new(Exit::Usage, format!("--payload is not JSON: {error}"))
+        })?;
+        if self.payload.contains("\"$subject\"") {
+            let message = "--payload holds a personal value, which only a command can seal";
+            return Err(CliError::new(Exit::Refused, message));
+        }
+        let (event_type, version) = (self.event_type.as_str(), self.schema_version);
+        let read = match (self.log.as_str(), self.stream.category()) {
+            ("domain", "property") => check_payload::<PropertyEvent>(event_type, version, payload),
+            ("domain", "user") => check_payload::<UserEvent>(event_type, version, payload),
+            ("interactions", "interactions") => {
+                check_payload::<Interaction>(event_type, version, payload)
+            }
+            (log, category) => {
+                let message = format!("log {log} has no streams of category {category}");
+                return Err(CliError::new(Exit::Refused, message));
+            }
+        };
+        read.map_err(|reason| {
+            let event = format!("{event_type} version {version} in {}", self.stream);
+            CliError::new(Exit::Refused, format!("{event} could not be read back: {reason}"))
+        })
+    }
+
+    fn request(&self, global: &Global) -> Result<AppendRequest, CliError> {
+        let config = global.load([])?.config;
+        Ok(AppendRequest {
+            log: self.log.clone(),
+            stream: self.stream.clone(),
+            expected: ExpectedVersion::Exactly(StreamVersion(self.expected)),
+            command_id: CommandId::new(),
+            fingerprint: Fingerprint([0; 16]),
+            boundaries: Vec::new(),
+            provenance: Provenance {
+                tenant: config.tenant.default.into(),
+                actor: format!("repair: {}", self.reason).into(),
+                correlation_id: None,
+                causation_id: None,
+            },
+            events: vec![NewEvent {
+                event_id: EventId::new(),
+                event_type: Arc::from(self.event_type.as_str()),
+                schema_version: self.schema_version,
+                occurred_at: Utc::now(),
+                subjects: Vec::new(),
+                tags: Vec::new(),
+                codec: PayloadCodec::Json,
+                payload: self.payload.clone().into(),
+            }],
+        })
+    }
+}
+
+fn check_payload<E: StoredEvent>(
+    event_type: &str,
+    schema_version: u16,
+    payload: Value,
+) -> Result<(), PayloadError<serde_json::Error>> {
+    E::deserialize_payload(event_type, schema_version, payload).map(|_| ())
+}
+
+impl From<InvalidName> for CliError {
+    fn from(error: InvalidName) -> Self {
+        Self::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<AppendError> for CliError {
+    fn from(error: AppendError) -> Self {
+        let exit = match &error {
+            AppendError::VersionConflict { .. } | AppendError::BoundaryConflict { .. } => {
+                Exit::Conflict
+            }
+            AppendError::CommandIdReused { .. } | AppendError::Invalid(_) => Exit::Refused,
+            AppendError::Overloaded { .. }
+            | AppendError::OutcomeUnknown { .. }
+            | AppendError::Unavailable { .. } => Exit::Unavailable,
+        };
+        Self::new(exit, error.to_string())
+    }
+}

@@ -1,0 +1,181 @@
+//! `freehold stream`: one aggregate, as it is and as it was.
+
+use std::num::NonZeroU32;
+
+use clap::Subcommand;
+use freehold_commands::EventSourced;
+use freehold_domain::property::Property;
+use freehold_domain::user::User;
+use freehold_ports::{LogName, StreamId, StreamVersion};
+use serde_json::{Value, json};
+
+use super::{CliError, Exit, Global, Row};
+use crate::stores::Stores;
+
+/// Look at one aggregate.
+#[derive(Debug, Subcommand)]
+pub(super) enum Stream {
+    /// Print the state that a stream folds to, personal values opened
+    Show {
+        /// The stream, such as property-0199...
+        stream: StreamId,
+        /// As it was after this version; without it, as it is
+        #[arg(long, value_name = "VERSION")]
+        at: Option<u64>,
+    },
+    /// Print what differs between two versions of a stream
+    Diff {
+        /// The stream
+        stream: StreamId,
+        /// The earlier version
+        #[arg(long, value_name = "VERSION")]
+        from: u64,
+        /// The later version; without it, the newest
+        #[arg(long, value_name = "VERSION")]
+        at: Option<u64>,
+    },
+}
+
+struct Difference {
+    field: String,
+    before: Value,
+    after: Value,
+}
+
+impl Row for Difference {
+    const COLUMNS: &'static [&'static str] = &["field", "before", "after"];
+
+    fn cells(&self) -> Vec<Value> {
+        vec![json!(self.field), self.before.clone(), self.after.clone()]
+    }
+}
+
+struct Field {
+    field: String,
+    value: Value,
+}
+
+impl Row for Field {
+    const COLUMNS: &'static [&'static str] = &["field", "value"];
+
+    fn cells(&self) -> Vec<Value> {
+        vec![json!(self.field), self.value.clone()]
+    }
+}
+
+impl Stream {
+    pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
+        let stores = global.stores_read_only()?;
+        super::block_on(async {
+            match self {
+                Self::Show { stream, at } => {
+                    let (state, version) = state_at(&stores, &stream, at).await?;
+                    let mut rows = global.output().rows();
+                    rows.write(&Field { field: "version".to_owned(), value: json!(version.0) })?;
+                    for (field, value) in fields(&state) {
+                        rows.write(&Field { field, value })?;
+                    }
+                    Ok(rows.finish()?)
+                }
+                Self::Diff { stream, from, at } => {
+                    let before = fields(&state_at(&stores, &stream, Some(from)).await?.0);
+                    let after = fields(&state_at(&stores, &stream, at).await?.0);
+                    let mut rows = global.output().rows();
+                    let names =
+                        before.keys().chain(after.keys().filter(|n| !before.contains_key(*n)));
+                    for name in names {
+                        let value = |of: &Fields| of.get(name).cloned().unwrap_or(Value::Null);
+                        let (before, after) = (value(&before), value(&after));
+                        if before != after {
+                            rows.write(&Difference { field: name.clone(), before, after })?;
+                        }
+                    }
+                    Ok(rows.finish()?)
+                }
+            }
+        })
+    }
+}
+
+type Fields = std::collections::BTreeMap<String, Value>;
+
+/// The leaves of a state, each under its path.
+fn fields(state: &Value) -> Fields {
+    fn collect(path: String, value: &Value, into: &mut Fields) {
+        let below = |name: &str| match path.as_str() {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
+        };
+        match value {
+            Value::Object(object) if !object.is_empty() => {
+                object.iter().for_each(|(name, inner)| collect(below(name), inner, into));
+            }
+            Value::Array(items) if !items.is_empty() => {
+                for (place, inner) in items.iter().enumerate() {
+                    collect(format!("{path}[{place}]"), inner, into);
+                }
+            }
+            leaf => {
+                into.insert(path, leaf.clone());
+            }
+        }
+    }
+    let mut found = Fields::new();
+    collect(String::new(), state, &mut found);
+    found
+}
+
+async fn state_at(
+    stores: &Stores,
+    stream: &StreamId,
+    at: Option<u64>,
+) -> Result<(Value, StreamVersion), CliError> {
+    match stream.category() {
+        "property" => fold_to::<Property>(stores, stream, at).await,
+        "user" => fold_to::<User>(stores, stream, at).await,
+        category => {
+            let message =
+                format!("{category} is no aggregate; streams start with property or user");
+            Err(CliError::new(Exit::Usage, message))
+        }
+    }
+}
+
+async fn fold_to<A: EventSourced>(
+    stores: &Stores,
+    stream: &StreamId,
+    at: Option<u64>,
+) -> Result<(Value, StreamVersion), CliError> {
+    const PAGE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
+    let mut aggregate = A::default();
+    let mut version = StreamVersion(0);
+    'pages: loop {
+        let page = stores.events.read_stream(&LogName::DOMAIN, stream, version, PAGE).await?;
+        let keys = stores.codec.keys_for(&page).await?;
+        for recorded in &page {
+            if at.is_some_and(|at| recorded.version.0 > at) {
+                break 'pages;
+            }
+            aggregate.apply(stores.codec.decode(recorded, &keys)?);
+            version = recorded.version;
+        }
+        if page.len() < PAGE.get() as usize {
+            break;
+        }
+    }
+    match at {
+        _ if version.0 == 0 => {
+            Err(CliError::new(Exit::NotFound, format!("there is no stream {stream}")))
+        }
+        Some(at) if version.0 < at => {
+            let message = format!("stream {stream} has no version {at}; it is at {version}");
+            Err(CliError::new(Exit::NotFound, message))
+        }
+        _ => {
+            let state = serde_json::to_value(&aggregate).map_err(|error| {
+                CliError::new(Exit::Failure, format!("the state has no JSON form: {error}"))
+            })?;
+            Ok((state, version))
+        }
+    }
+}

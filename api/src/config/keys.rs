@@ -1,0 +1,402 @@
+//! The table of keys: it drives parsing, `config show` and the documentation.
+
+use std::net::SocketAddr;
+
+use toml::Value;
+
+use super::{Secret, StoreUrl};
+
+/// A key that can be set.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name, dots between levels.
+    pub name: &'static str,
+    /// What a value looks like, with its unit.
+    pub kind: Kind,
+    /// The value when nothing sets it; absent where there is none.
+    pub default: Option<&'static str>,
+    /// Names of environment variables that set it too.
+    pub also: &'static [&'static str],
+    /// What it does.
+    pub effect: &'static str,
+}
+
+/// What a value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `host:port`, as numbers.
+    Address,
+    /// A whole number of something, at least 1.
+    Count,
+    /// A whole number of bytes, at least 1.
+    Bytes,
+    /// A whole number of milliseconds, at least 1.
+    Milliseconds,
+    /// A number from 0 to 1.
+    Share,
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Any text but none.
+    Text,
+    /// Where a store is.
+    Store,
+    /// 32 bytes that are never printed.
+    MasterKey,
+    /// Tables with `name`, `hash` and `role`.
+    Tokens,
+}
+
+/// Every key there is.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "http.listen",
+        kind: Kind::Address,
+        default: Some("127.0.0.1:8001"),
+        also: &[],
+        effect: "where to listen; anything but loopback needs [[auth.tokens]]",
+    },
+    Key {
+        name: "http.max_body_bytes",
+        kind: Kind::Bytes,
+        default: Some("1048576"),
+        also: &[],
+        effect: "larger request bodies are refused with 413; ingestion has a limit of its own",
+    },
+    Key {
+        name: "http.max_connections",
+        kind: Kind::Count,
+        default: Some("1024"),
+        also: &["MAX_CONNECTIONS"],
+        effect: "further connections are answered 503, WebSockets count",
+    },
+    Key {
+        name: "http.header_timeout_ms",
+        kind: Kind::Milliseconds,
+        default: Some("10000"),
+        also: &[],
+        effect: "a client that takes longer to send a request's head is disconnected",
+    },
+    Key {
+        name: "http.request_timeout_ms",
+        kind: Kind::Milliseconds,
+        default: Some("60000"),
+        also: &[],
+        effect: "a request without an answer by then gets 504",
+    },
+    Key {
+        name: "http.stalled_write_timeout_ms",
+        kind: Kind::Milliseconds,
+        default: Some("30000"),
+        also: &[],
+        effect: "a client that leaves what it was sent unread for longer is disconnected",
+    },
+    Key {
+        name: "http.shutdown_timeout_ms",
+        kind: Kind::Milliseconds,
+        default: Some("10000"),
+        also: &[],
+        effect: "how long requests may go on after SIGINT or SIGTERM",
+    },
+    Key {
+        name: "auth.tokens",
+        kind: Kind::Tokens,
+        default: None,
+        also: &[],
+        effect: "who may call: tables with name, hash and role (reader, writer, operator), \
+                 made by `freehold token create`; none means whoever reaches loopback",
+    },
+    Key {
+        name: "graphql.max_depth",
+        kind: Kind::Count,
+        default: Some("15"),
+        also: &[],
+        effect: "deeper operations are refused",
+    },
+    Key {
+        name: "graphql.max_complexity",
+        kind: Kind::Count,
+        default: Some("5000"),
+        also: &[],
+        effect: "operations that select more, fragments and lists multiplied, are refused",
+    },
+    Key {
+        name: "graphql.max_aliases",
+        kind: Kind::Count,
+        default: Some("30"),
+        also: &[],
+        effect: "operations with more aliases, fragments multiplied, are refused",
+    },
+    Key {
+        name: "graphql.max_directives",
+        kind: Kind::Count,
+        default: Some("50"),
+        also: &[],
+        effect: "operations with more directives, fragments multiplied, are refused",
+    },
+    Key {
+        name: "graphql.max_tokens",
+        kind: Kind::Count,
+        default: Some("5000"),
+        also: &[],
+        effect: "documents with more tokens are refused before they are parsed",
+    },
+    Key {
+        name: "graphql.max_page",
+        kind: Kind::Count,
+        default: Some("200"),
+        also: &[],
+        effect: "the most nodes that one page of a list holds",
+    },
+    Key {
+        name: "graphql.max_operations_per_socket",
+        kind: Kind::Count,
+        default: Some("100"),
+        also: &[],
+        effect: "the most operations running at once on one WebSocket",
+    },
+    Key {
+        name: "graphql.operation_timeout_ms",
+        kind: Kind::Milliseconds,
+        default: Some("10000"),
+        also: &[],
+        effect: "a query or mutation that takes longer fails with TIMEOUT",
+    },
+    Key {
+        name: "graphql.connection_init_timeout_ms",
+        kind: Kind::Milliseconds,
+        default: Some("3000"),
+        also: &[],
+        effect: "a WebSocket without connection_init by then is closed with 4408",
+    },
+    Key {
+        name: "graphql.keep_alive_ms",
+        kind: Kind::Milliseconds,
+        default: Some("12000"),
+        also: &[],
+        effect: "time between pings; a WebSocket that answers none in that time is closed",
+    },
+    Key {
+        name: "graphql.min_position_wait_ms",
+        kind: Kind::Milliseconds,
+        default: Some("2000"),
+        also: &[],
+        effect: "how long a query waits for the read model to reach its minPosition",
+    },
+    Key {
+        name: "ingest.max_body_bytes",
+        kind: Kind::Bytes,
+        default: Some("16777216"),
+        also: &[],
+        effect: "larger bodies of /api/events/* are refused with 413",
+    },
+    Key {
+        name: "ingest.max_items",
+        kind: Kind::Count,
+        default: Some("10000"),
+        also: &[],
+        effect: "the most items of one request to /api/events/*",
+    },
+    Key {
+        name: "store.url",
+        kind: Kind::Store,
+        default: Some("sqlite:./freehold-data"),
+        also: &["DATABASE_URL"],
+        effect: "the folder of the SQLite files; memory: forgets everything at the end",
+    },
+    Key {
+        name: "store.queue_max_requests",
+        kind: Kind::Count,
+        default: Some("4096"),
+        also: &[],
+        effect: "appends that wait; further ones are refused with 429",
+    },
+    Key {
+        name: "store.queue_max_bytes",
+        kind: Kind::Bytes,
+        default: Some("67108864"),
+        also: &[],
+        effect: "bytes of appends that wait; further ones are refused with 429",
+    },
+    Key {
+        name: "store.readers",
+        kind: Kind::Count,
+        default: Some("4"),
+        also: &["DATABASE_POOL_SIZE"],
+        effect: "connections that read; writes have one of their own",
+    },
+    Key {
+        name: "vault.master_key",
+        kind: Kind::MasterKey,
+        default: None,
+        also: &[],
+        effect: "wraps the keys of people; without it a key file master.key is made in the \
+                 store's folder at the first start. Keep a copy apart from backups of the log",
+    },
+    Key {
+        name: "projections.lag_budget_ms",
+        kind: Kind::Milliseconds,
+        default: Some("5000"),
+        also: &[],
+        effect: "/ready fails while a projection is further behind",
+    },
+    Key {
+        name: "tenant.default",
+        kind: Kind::Text,
+        default: Some("default"),
+        also: &[],
+        effect: "the tenant of requests that name none",
+    },
+    Key {
+        name: "policy.four_eyes",
+        kind: Kind::Switch,
+        default: Some("true"),
+        also: &[],
+        effect: "whether a listing's approver must be another person than its submitter",
+    },
+    Key {
+        name: "policy.max_saved_searches",
+        kind: Kind::Count,
+        default: Some("100"),
+        also: &[],
+        effect: "saved searches per user",
+    },
+    Key {
+        name: "policy.max_listing_preferences",
+        kind: Kind::Count,
+        default: Some("1000"),
+        also: &[],
+        effect: "favourite, possible and discarded listings per user",
+    },
+    Key {
+        name: "policy.erasure_deadline_days",
+        kind: Kind::Count,
+        default: Some("30"),
+        also: &[],
+        effect: "days from a request to be forgotten to its deadline",
+    },
+    Key {
+        name: "data_quality.threshold",
+        kind: Kind::Share,
+        default: Some("0.8"),
+        also: &["DATA_QUALITY_THRESHOLD"],
+        effect: "a feed whose share of items without violations falls below is reported",
+    },
+    Key {
+        name: "log.format",
+        kind: Kind::Word(&["text", "json"]),
+        default: Some("text"),
+        also: &[],
+        effect: "how log lines on stderr look",
+    },
+    Key {
+        name: "log.level",
+        kind: Kind::Text,
+        default: Some("info"),
+        also: &["RUST_LOG"],
+        effect: "what is logged: error, warn, info, debug, trace, or per part (info,freehold=debug)",
+    },
+];
+
+/// Names that deployments of this field set and this release has no use for.
+pub(super) const UNUSED_NAMES: &[&str] = &[
+    "DATABASE_READ_URL",
+    "KAFKA_ACKS",
+    "KAFKA_BATCH_SIZE",
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "KAFKA_RETRIES",
+    "KAFKA_SECURITY_PROTOCOL",
+    "PULSAR_SERVICE_URL",
+    "REDIS_CLUSTER_NODES",
+    "REDIS_URL",
+    "SCHEMA_REGISTRY_URL",
+];
+
+impl Key {
+    /// The environment variable made from its name.
+    pub fn variable(&self) -> String {
+        format!("FREEHOLD__{}", self.name.replace('.', "__").to_uppercase())
+    }
+}
+
+impl Kind {
+    /// What to write, for documentation and messages.
+    pub fn expected(self) -> String {
+        match self {
+            Self::Address => "an address with a port, such as 127.0.0.1:8001".to_owned(),
+            Self::Count => "a whole number from 1".to_owned(),
+            Self::Bytes => "a whole number of bytes from 1".to_owned(),
+            Self::Milliseconds => "a whole number of milliseconds from 1".to_owned(),
+            Self::Share => "a number from 0 to 1".to_owned(),
+            Self::Switch => "true or false".to_owned(),
+            Self::Word(words) => words.join(" or "),
+            Self::Text => "text".to_owned(),
+            Self::Store => {
+                "a folder, sqlite:<folder> or memory: (the stores of this release)".to_owned()
+            }
+            Self::MasterKey => "32 bytes as 64 hexadecimal digits or as base64".to_owned(),
+            Self::Tokens => "tables with name, hash (64 hexadecimal digits) and role (reader, \
+                             writer, operator), as `freehold token create` prints them"
+                .to_owned(),
+        }
+    }
+
+    /// The unit of a number.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Milliseconds => "ms",
+            _ => "",
+        }
+    }
+
+    /// Whether values must not be printed.
+    pub fn is_secret(self) -> bool {
+        self == Self::MasterKey
+    }
+
+    /// Reads what an environment variable or a flag says.
+    pub(super) fn read(self, text: &str) -> Option<Value> {
+        let value = match self {
+            Self::Count | Self::Bytes | Self::Milliseconds => Value::Integer(text.parse().ok()?),
+            Self::Share => Value::Float(text.parse().ok()?),
+            Self::Switch => Value::Boolean(text.parse().ok()?),
+            Self::Tokens => {
+                toml::from_str::<toml::Table>(&format!("tokens = {text}")).ok()?.remove("tokens")?
+            }
+            Self::Address | Self::Word(_) | Self::Text | Self::Store | Self::MasterKey => {
+                Value::String(text.to_owned())
+            }
+        };
+        self.admits(&value).then_some(value)
+    }
+
+    /// Whether a value of the file is of this kind.
+    pub(super) fn admits(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Count | Self::Bytes | Self::Milliseconds, Value::Integer(number)) => {
+                (1..=i64::from(u32::MAX)).contains(number)
+            }
+            (Self::Share, Value::Float(share)) => (0.0..=1.0).contains(share),
+            (Self::Share, Value::Integer(share)) => (0..=1).contains(share),
+            (Self::Switch, Value::Boolean(_)) => true,
+            (Self::Address, Value::String(text)) => text.parse::<SocketAddr>().is_ok(),
+            (Self::Word(words), Value::String(text)) => words.contains(&text.as_str()),
+            (Self::Text, Value::String(text)) => !text.trim().is_empty(),
+            (Self::Store, Value::String(text)) => StoreUrl::try_from(text.clone()).is_ok(),
+            (Self::MasterKey, Value::String(text)) => Secret::new(text).key_bytes().is_some(),
+            (Self::Tokens, Value::Array(tokens)) => {
+                tokens.iter().all(|token| match token.clone().try_into::<super::Token>() {
+                    Ok(token) => !token.name.trim().is_empty() && blake3_hex(&token.hash),
+                    Err(_) => false,
+                })
+            }
+            _ => false,
+        }
+    }
+}
+
+fn blake3_hex(text: &str) -> bool {
+    blake3::Hash::from_hex(text).is_ok()
+}

@@ -1,0 +1,340 @@
+//! Collects values from every layer, remembers where each came from, and says what is wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::keys::UNUSED_NAMES;
+use super::{Config, KEYS, Key};
+
+const DEFAULT_FILE: &str = "freehold.toml";
+const PREFIX: &str = "FREEHOLD__";
+
+/// Where values may come from, besides the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file that was named; without one, `freehold.toml` if it exists.
+    pub file: Option<PathBuf>,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// Flags: the key, the flag as typed, the value.
+    pub flags: Vec<(&'static str, &'static str, String)>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing set it.
+    Default,
+    /// A configuration file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A file that holds a secret, and who named it.
+    SecretFile(PathBuf, Box<Origin>),
+    /// A flag.
+    Flag(&'static str),
+}
+
+/// One key with its value.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static Key,
+    /// Its value, unless nothing sets it.
+    pub value: Option<Value>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A configuration that was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the program uses.
+    pub config: Config,
+    /// Every key, in the order of the table.
+    pub settings: Vec<Setting>,
+    /// What was set in vain.
+    pub warnings: Vec<String>,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key that does not exist.
+    #[error("{origin} sets {key}, which does not exist{}", hint(.nearest))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it was found.
+        origin: Origin,
+        /// The key that looks most like it.
+        nearest: Option<&'static str>,
+    },
+    /// A value of the wrong kind.
+    #[error("{origin} sets {key} to {found}; it must be {expected}")]
+    WrongValue {
+        /// The key.
+        key: &'static str,
+        /// Where it was found.
+        origin: Origin,
+        /// The value, unless it is a secret.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A file that cannot be read.
+    #[error("{origin} cannot be read: {source}")]
+    Unreadable {
+        /// Which file.
+        origin: Origin,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that is not TOML.
+    #[error("{path} is not valid TOML: {source}", path = .path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, with line and column.
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl Sources {
+    /// The environment of this process, with a file and flags from its command line.
+    pub fn of_process(
+        file: Option<PathBuf>,
+        flags: Vec<(&'static str, &'static str, String)>,
+    ) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { file, environment, flags }
+    }
+
+    /// Reads every layer and checks it; reports everything that is wrong at once.
+    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+        let mut layers = Layers::default();
+        self.read_file(&mut layers);
+        self.read_environment(&mut layers);
+        for (key, flag, text) in &self.flags {
+            layers.set_text(known(key), text, Origin::Flag(flag));
+        }
+        layers.finish()
+    }
+
+    fn read_file(&self, layers: &mut Layers) {
+        let path = self.file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if self.file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                return;
+            }
+            Err(source) => {
+                layers.errors.push(ConfigError::Unreadable { origin: Origin::File(path), source });
+                return;
+            }
+        };
+        match toml::from_str::<Table>(&text) {
+            Ok(table) => layers.set_table("", table, &Origin::File(path)),
+            Err(error) => {
+                layers.errors.push(ConfigError::Malformed { path, source: Box::new(error) });
+            }
+        }
+    }
+
+    /// The plain names first: a name that was made for this program wins over one that was not.
+    fn read_environment(&self, layers: &mut Layers) {
+        for (name, value) in &self.environment {
+            let origin = Origin::Environment(name.clone());
+            if let Some(key) = KEYS.iter().find(|key| key.also.contains(&name.as_str())) {
+                layers.set_text(key, value, origin);
+            } else if UNUSED_NAMES.contains(&name.as_str()) {
+                layers.warnings.push(format!("{name} is set; this release has no use for it"));
+            }
+        }
+        for (name, value) in &self.environment {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            let key = rest.replace("__", ".").to_lowercase();
+            layers.set_named(&key, Value::String(value.clone()), Origin::Environment(name.clone()));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Layers {
+    values: BTreeMap<&'static str, (Value, Origin)>,
+    warnings: Vec<String>,
+    errors: Vec<ConfigError>,
+}
+
+impl Layers {
+    fn set_table(&mut self, prefix: &str, table: Table, origin: &Origin) {
+        for (name, value) in table {
+            let key = format!("{prefix}{name}");
+            match value {
+                Value::Table(inner) if find(&key).is_none() => {
+                    self.set_table(&format!("{key}."), inner, origin);
+                }
+                value => self.set_named(&key, value, origin.clone()),
+            }
+        }
+    }
+
+    /// Sets a key that somebody wrote, which may be misspelled or name a secret's file.
+    fn set_named(&mut self, name: &str, value: Value, origin: Origin) {
+        if let Some(key) = find(name) {
+            match (&value, &origin) {
+                (Value::String(text), Origin::Environment(_)) => self.set_text(key, text, origin),
+                _ => self.set(key, value, origin),
+            }
+            return;
+        }
+        let secret = name.strip_suffix("_file").and_then(find).filter(|key| key.kind.is_secret());
+        match (secret, value) {
+            (Some(key), Value::String(path)) => {
+                let path = PathBuf::from(path);
+                let read = std::fs::read_to_string(&path);
+                let origin = Origin::SecretFile(path, Box::new(origin));
+                match read {
+                    Ok(text) => self.set_text(key, text.trim(), origin),
+                    Err(source) => self.errors.push(ConfigError::Unreadable { origin, source }),
+                }
+            }
+            _ => self.errors.push(ConfigError::UnknownKey {
+                key: name.to_owned(),
+                origin,
+                nearest: nearest(name),
+            }),
+        }
+    }
+
+    fn set_text(&mut self, key: &'static Key, text: &str, origin: Origin) {
+        match key.kind.read(text) {
+            Some(value) => self.set(key, value, origin),
+            None => self.refuse(key, &Value::String(text.to_owned()), origin),
+        }
+    }
+
+    fn set(&mut self, key: &'static Key, value: Value, origin: Origin) {
+        if key.kind.admits(&value) {
+            self.values.insert(key.name, (value, origin));
+        } else {
+            self.refuse(key, &value, origin);
+        }
+    }
+
+    fn refuse(&mut self, key: &'static Key, value: &Value, origin: Origin) {
+        let found = if key.kind.is_secret() { "***".to_owned() } else { value.to_string() };
+        let expected = key.kind.expected();
+        self.errors.push(ConfigError::WrongValue { key: key.name, origin, found, expected });
+    }
+
+    fn finish(mut self) -> Result<Loaded, ConfigErrors> {
+        if !self.errors.is_empty() {
+            return Err(ConfigErrors(self.errors));
+        }
+        let mut tree = Table::new();
+        let mut settings = Vec::with_capacity(KEYS.len());
+        for key in KEYS {
+            let (value, origin) = match self.values.remove(key.name) {
+                Some((value, origin)) => (Some(value), origin),
+                None => (key.default.and_then(|text| key.kind.read(text)), Origin::Default),
+            };
+            if let Some(value) = value.clone() {
+                put(&mut tree, key.name, value);
+            }
+            settings.push(Setting { key, value, origin });
+        }
+        let config = tree.try_into().expect("every value was checked against the table of keys");
+        Ok(Loaded { config, settings, warnings: self.warnings })
+    }
+}
+
+impl Setting {
+    /// The value as it may be printed.
+    pub fn printable(&self) -> String {
+        match &self.value {
+            None => String::new(),
+            Some(_) if self.key.kind.is_secret() => "***".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(tokens)) => {
+                let names = tokens.iter().filter_map(|token| {
+                    Some(format!("{} ({})", token["name"].as_str()?, token["role"].as_str()?))
+                });
+                names.collect::<Vec<_>>().join(", ")
+            }
+            Some(value) => value.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Environment(name) => f.write_str(name),
+            Self::SecretFile(path, by) => write!(f, "{} (named by {by})", path.display()),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+fn known(name: &str) -> &'static Key {
+    find(name).expect("flags name keys of the table")
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .map(|key| (strsim::jaro_winkler(key.name, name), key.name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, name)| name)
+}
+
+fn hint(nearest: &Option<&'static str>) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean {name}?"),
+        None => "; `freehold config show` lists every key".to_owned(),
+    }
+}
+
+fn put(tree: &mut Table, name: &str, value: Value) {
+    match name.split_once('.') {
+        None => {
+            tree.insert(name.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            let inner = tree.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                put(inner, rest, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use std::path::Path;
+
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> Sources {
+    Sources {
+        environment: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+        ..Sources::default()
+    }
+}
+
+fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("my.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, Sources { file: Some(path), ..Sources::default() })
+}
+
+fn origin(loaded: &Loaded, key: &str) -> String {
+    loaded.settings.iter().find(|setting| setting.key.name == key).unwrap().origin.to_string()
+}
+
+#[test]
+fn every_default_is_of_its_kind_and_every_key_has_a_field() {
+    let loaded = Sources::default().load().unwrap();
+    assert_eq!(loaded.config.http.listen.to_string(), "127.0.0.1:8001");
+    for key in KEYS {
+        let needs_default = !matches!(key.kind, Kind::MasterKey | Kind::Tokens);
+        assert_eq!(key.default.is_some(), needs_default, "{}", key.name);
+        if let Some(text) = key.default {
+            assert!(key.kind.read(text).is_some(), "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
+    let (_folder, mut sources) = with_file(
+        "[http]\nlisten = '127.0.0.1:1'\nmax_connections = 5\n[store]\nreaders = 2\nurl = 'x'",
+    );
+    sources.environment.insert("FREEHOLD__HTTP__LISTEN".into(), "127.0.0.1:2".into());
+    sources.environment.insert("FREEHOLD__STORE__READERS".into(), "3".into());
+    sources.flags.push(("http.listen", "--listen", "127.0.0.1:3".into()));
+
+    let loaded = sources.load().unwrap();
+
+    assert_eq!(loaded.config.http.listen.port(), 3);
+    assert_eq!(loaded.config.store.readers, 3);
+    assert_eq!(loaded.config.http.max_connections, 5);
+    assert_eq!(origin(&loaded, "http.listen"), "--listen");
+    assert_eq!(origin(&loaded, "store.readers"), "FREEHOLD__STORE__READERS");
+    assert!(origin(&loaded, "http.max_connections").ends_with("my.toml"));
+    assert_eq!(origin(&loaded, "log.level"), "default");
+}
+
+#[test]
+fn plain_names_are_understood_and_give_way_to_our_own() {
+    let loaded = environment(&[
+        ("DATABASE_URL", "sqlite:/var/lib/freehold"),
+        ("DATABASE_POOL_SIZE", "9"),
+        ("FREEHOLD__STORE__READERS", "2"),
+    ]);
+    let loaded = loaded.load().unwrap();
+    assert_eq!(loaded.config.store.url, StoreUrl::Sqlite("/var/lib/freehold".into()));
+    assert_eq!(loaded.config.store.readers, 2);
+}
+
+#[test]
+fn a_name_without_use_in_this_release_is_a_warning() {
+    let loaded = environment(&[("KAFKA_BOOTSTRAP_SERVERS", "k:9092")]).load().unwrap();
+    assert_eq!(loaded.warnings, ["KAFKA_BOOTSTRAP_SERVERS is set; this release has no use for it"]);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_with_origin_and_nearest_match() {
+    let (_folder, mut sources) = with_file("[http]\nlissen = 'x'\nmax_connections = 'many'");
+    sources.environment.insert("FREEHOLD__STORE__READERS".into(), "0".into());
+    sources.environment.insert("DATABASE_URL".into(), "postgres://db/freehold".into());
+
+    let said = sources.load().unwrap_err().to_string();
+
+    let file = sources.file.unwrap().display().to_string();
+    for line in [
+        format!("{file} sets http.lissen, which does not exist; did you mean http.listen?"),
+        format!("{file} sets http.max_connections to \"many\"; it must be a whole number from 1"),
+        "FREEHOLD__STORE__READERS sets store.readers to \"0\"; it must be a whole number from 1"
+            .to_owned(),
+        "DATABASE_URL sets store.url to \"postgres://db/freehold\"; it must be a folder, \
+         sqlite:<folder> or memory: (the stores of this release)"
+            .to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line}\nis not in\n{said}");
+    }
+}
+
+#[test]
+fn a_named_file_that_is_missing_or_malformed_is_an_error() {
+    let missing = Sources { file: Some("/nowhere/f.toml".into()), ..Sources::default() };
+    assert!(missing.load().unwrap_err().to_string().contains("/nowhere/f.toml cannot be read"));
+    let (_folder, malformed) = with_file("[http\n");
+    assert!(malformed.load().unwrap_err().to_string().contains("line 1"));
+}
+
+#[test]
+fn secrets_come_from_files_too_and_are_never_printed() {
+    let key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, format!("{key}\n")).unwrap();
+
+    let sources = environment(&[("FREEHOLD__VAULT__MASTER_KEY_FILE", path.to_str().unwrap())]);
+    let loaded = sources.load().unwrap();
+
+    assert_eq!(MasterKey::obtain(&loaded.config).unwrap().bytes()[..3], [0x00, 0x11, 0x22]);
+    let setting = loaded.settings.iter().find(|s| s.key.name == "vault.master_key").unwrap();
+    assert_eq!(setting.printable(), "***");
+    assert!(!format!("{:?}", loaded.config).contains("aabbcc"));
+
+    let wrong = environment(&[("FREEHOLD__VAULT__MASTER_KEY", "hunter2")]).load().unwrap_err();
+    assert!(!wrong.to_string().contains("hunter2"), "{wrong}");
+}
+
+#[test]
+fn tokens_come_as_tables_or_in_one_variable() {
+    let hash = "ab".repeat(32);
+    let (_folder, sources) =
+        with_file(&format!("[[auth.tokens]]\nname = 'ci'\nhash = '{hash}'\nrole = 'writer'\n"));
+    assert_eq!(sources.load().unwrap().config.auth.tokens[0].role, Role::Writer);
+
+    let line = format!("[{{ name = 'ci', hash = '{hash}', role = 'reader' }}]");
+    let loaded = environment(&[("FREEHOLD__AUTH__TOKENS", &line)]).load().unwrap();
+    assert_eq!(loaded.config.auth.tokens[0].role, Role::Reader);
+
+    let (_folder, sources) = with_file("[[auth.tokens]]\nname = 'ci'\nhash = 'x'\nrole = 'admin'");
+    assert!(sources.load().unwrap_err().to_string().contains("freehold token create"));
+}
+
+#[test]
+fn a_key_file_is_made_once_for_its_owner_only_and_never_beside_an_old_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let config = config_in(&data);
+
+    let first = MasterKey::obtain(&config).unwrap();
+    let again = MasterKey::obtain(&config).unwrap();
+
+    assert_eq!(first.bytes(), again.bytes());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(data.join("master.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    std::fs::write(data.join("log.db"), "").unwrap();
+    std::fs::remove_file(data.join("master.key")).unwrap();
+    assert!(matches!(MasterKey::obtain(&config), Err(MasterKeyError::Lost { .. })));
+}
+
+fn config_in(folder: &Path) -> Config {
+    let sources = environment(&[("FREEHOLD__STORE__URL", folder.to_str().unwrap())]);
+    sources.load().unwrap().config
+}

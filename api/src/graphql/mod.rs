@@ -1,0 +1,78 @@
+//! The GraphQL schema.
+//!
+//! Reads are here; mutations have a module of their own. Objects wrap rows of the read models and
+//! fetch what stands beside them through [`loaders`]; every connection is in [`connection`], every
+//! error in [`fault`]. HTTP is not here: a server executes the [`Schema`] with a
+//! [`Caller`](crate::platform::Caller) in the data of each request.
+
+mod batches;
+mod codes;
+mod connection;
+pub mod fault;
+pub mod filter;
+mod freshness;
+mod limits;
+mod loaders;
+pub mod mutation;
+mod nulls;
+pub mod objects;
+mod projections;
+pub mod query;
+pub mod scalars;
+pub mod subscription;
+
+use std::sync::Arc;
+
+use async_graphql::Context;
+use chrono::{DateTime, Utc};
+
+use self::codes::Codes;
+pub use self::fault::Fault;
+pub use self::limits::{InvalidLimit, Limits};
+use self::loaders::Loaders;
+pub use self::mutation::Mutation;
+use self::nulls::Nulls;
+pub use self::query::Query;
+pub use self::subscription::Subscription;
+use crate::platform::{Caller, Platform};
+
+/// Everything clients may ask.
+pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
+
+const MOMENT: &str = "A moment, RFC 3339: `2026-11-23T12:00:00Z`.";
+
+/// The schema over a platform.
+pub fn schema(platform: Arc<Platform>, limits: Limits) -> Schema {
+    let loaders = Loaders::new(&platform.models);
+    let mut builder = Schema::build(Query, Mutation::default(), Subscription)
+        .limit_complexity(limits.complexity)
+        // The first is the outermost: it sees what the others answer.
+        .extension(Codes)
+        .extension(Nulls::default())
+        .override_output_type_description::<DateTime<Utc>>(MOMENT)
+        .data(platform)
+        .data(loaders);
+    if !limits.introspection {
+        builder = builder.disable_introspection().disable_suggestions();
+    }
+    builder.data(limits).finish()
+}
+
+fn platform<'a>(ctx: &Context<'a>) -> &'a Arc<Platform> {
+    ctx.data_unchecked()
+}
+
+fn loaders<'a>(ctx: &Context<'a>) -> &'a Loaders {
+    ctx.data_unchecked()
+}
+
+/// Who asks; a server that forgets to say so answers nobody.
+fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller, Fault> {
+    ctx.data_opt::<Caller>().ok_or_else(|| {
+        tracing::error!("a request reached the schema without its caller");
+        Fault::Internal
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! When nobody decides: roles, and a log that does not answer.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freehold_ports::{
+    AppendError, AppendRequest, Appended, CommandId, EventFilter, EventPage, EventStore,
+    Fingerprint, GlobalPosition, LogName, ReadError, RecordedEvent, StreamId, StreamVersion, Tag,
+    TaggedEvent,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::world::*;
+use crate::http::Role;
+
+/// The extensions of the one error of an answer.
+async fn failure(world: &World, sender: Sender, mutation: &str, input: Value) -> Value {
+    let response = world.request(sender, mutation, input, "").await;
+    assert_eq!(response.errors.len(), 1, "{mutation}: {response:?}");
+    assert!(!response.errors[0].message.contains("s3cr3t"));
+    serde_json::to_value(&response.errors[0].extensions).unwrap()
+}
+
+#[tokio::test]
+async fn a_reader_changes_nothing_and_a_writer_nothing_that_belongs_to_processes() {
+    let world = World::new();
+    let (property, listing) = world.draft("berlin-1").await;
+    let user = world.user("ada@example.com").await;
+    let reader = Sender { role: Some(Role::Reader), ..OPERATOR };
+    let nobody = Sender { role: None, ..OPERATOR };
+    let application = "00000000-0000-0000-0000-0000000000c1";
+    let operators = [
+        (
+            "propertyAddressVerify",
+            json!({ "property": { "id": property }, "outcome": { "notFound": {
+                "reason": "no such street",
+            } } }),
+        ),
+        ("listingMarkUnderApplication", json!({ "listing": listing, "application": application })),
+        (
+            "listingApplicationHoldRelease",
+            json!({ "listing": listing, "application": application, "cause": "RESUMED" }),
+        ),
+        ("listingExpire", json!({ "listing": listing })),
+        ("userKeyShreddedRecord", json!({ "user": user })),
+        ("erasureComplete", json!({ "user": user, "certificate": "cert-1" })),
+        ("userErase", json!({ "user": user })),
+    ];
+    let before = world.log().await.len();
+    for sender in [reader, nobody] {
+        let refused = failure(&world, sender, "listingVoid", json!({ "listing": listing })).await;
+        assert_eq!(refused["code"], "FORBIDDEN");
+    }
+    for (mutation, input) in operators {
+        let refused = failure(&world, WRITER, mutation, input).await;
+        assert_eq!(refused["code"], "FORBIDDEN", "{mutation}");
+    }
+    assert_eq!(world.log().await.len(), before);
+    let voided = world.send_as(WRITER, "listingVoid", json!({ "listing": listing })).await;
+    assert_eq!(voided.outcome(), "STORED");
+}
+
+/// What a log that does not work says to every append.
+#[derive(Clone, Copy)]
+enum Failure {
+    Overloaded,
+    Unavailable,
+    Unknown,
+}
+
+struct Failing {
+    store: Arc<dyn EventStore>,
+    failure: Failure,
+}
+
+#[async_trait]
+impl EventStore for Failing {
+    async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+        let stream = request.stream.clone();
+        Err(match self.failure {
+            Failure::Overloaded => {
+                AppendError::Overloaded { retry_after: Duration::from_millis(250) }
+            }
+            Failure::Unavailable => AppendError::Unavailable { source: "s3cr3t".into() },
+            Failure::Unknown => AppendError::OutcomeUnknown { stream, source: "s3cr3t".into() },
+        })
+    }
+
+    async fn find_command(
+        &self,
+        log: &LogName,
+        command_id: CommandId,
+    ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
+        self.store.find_command(log, command_id).await
+    }
+
+    async fn read_all(
+        &self,
+        log: &LogName,
+        filter: &EventFilter,
+        after: GlobalPosition,
+        limit: NonZeroU32,
+    ) -> Result<EventPage, ReadError> {
+        self.store.read_all(log, filter, after, limit).await
+    }
+
+    async fn read_stream(
+        &self,
+        log: &LogName,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: NonZeroU32,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.store.read_stream(log, stream, after, limit).await
+    }
+
+    async fn last_tagged(
+        &self,
+        log: &LogName,
+        tenant: &str,
+        tag: &Tag,
+    ) -> Result<Option<TaggedEvent>, ReadError> {
+        self.store.last_tagged(log, tenant, tag).await
+    }
+
+    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
+        self.store.head(log).await
+    }
+
+    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
+        self.store.subscribe_head(log)
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_answer_is_no_refusal() {
+    let fails = async |fault, input: &Value| {
+        let world = World::on(|store| Arc::new(Failing { store, failure: fault }));
+        failure(&world, WRITER, "propertyRegister", input.clone()).await
+    };
+    let input = registration("berlin-1");
+
+    let overloaded = fails(Failure::Overloaded, &input).await;
+    assert_eq!(overloaded, json!({ "code": "OVERLOADED", "retryAfterMs": 250 }));
+    assert_eq!(fails(Failure::Unavailable, &input).await, json!({ "code": "UNAVAILABLE" }));
+
+    let unknown = fails(Failure::Unknown, &input).await;
+    assert_eq!(unknown["code"], "OUTCOME_UNKNOWN");
+    assert!(unknown["commandId"].as_str().unwrap().parse::<uuid::Uuid>().is_ok());
+    let id = "018f0000-0000-7000-8000-000000000001";
+    let mut named = input;
+    named["commandId"] = json!(id);
+    assert_eq!(fails(Failure::Unknown, &named).await["commandId"], id);
+}

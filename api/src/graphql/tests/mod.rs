@@ -1,0 +1,10 @@
+//! The schema over stores in memory: what clients get, in how many queries, and what they get
+//! instead of an answer.
+
+mod errors;
+mod feeds;
+mod lists;
+mod loading;
+mod nodes;
+mod sdl;
+mod world;

@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+
+use freehold_ports::LogName;
+use serde_json::Value;
+
+use super::demo::{Extent, import};
+use super::*;
+use crate::ingest::tests::{Trouble, World};
+
+const SOME: Extent = Extent { sales: 300, rentals: 120, impressions: 900 };
+
+/// What a log says, without what differs from run to run: ids, order, moments of storing.
+async fn content(world: &World) -> BTreeMap<String, u32> {
+    let mut content = BTreeMap::new();
+    for log in [LogName::DOMAIN, LogName::INTERACTIONS] {
+        for event in world.events(log).await {
+            let payload: Value = serde_json::from_slice(&event.payload).unwrap();
+            let in_order = if event.stream.category() == "property" { event.version.0 } else { 0 };
+            let line = format!(
+                "{} {in_order} {} {} {:?} {payload}",
+                event.stream, event.event_type, event.occurred_at, event.tags
+            );
+            *content.entry(line).or_default() += 1;
+        }
+    }
+    content
+}
+
+async fn run(world: &World) -> Result<DemoReport, ImportError> {
+    import(&world.platform, "acme".into(), &Silent, SOME).await
+}
+
+#[tokio::test]
+async fn the_demo_holds_sales_flats_and_views() {
+    let world = World::new();
+    let report = run(&world).await.unwrap();
+    let clicks = report.interactions - 900;
+    assert_eq!(report.properties, 420);
+    assert!(clicks > 0, "some rows are clicks");
+
+    let events = world.events(LogName::DOMAIN).await;
+    let of = |reference: &str| {
+        let tag = format!("source:{reference}");
+        let first = events.iter().find(|event| event.tags.iter().any(|t| t.as_str() == tag));
+        let stream = first.unwrap().stream.clone();
+        let of_stream = events.iter().filter(|event| event.stream == stream);
+        of_stream.map(|e| (e.event_type.to_string(), e.occurred_at)).collect::<Vec<_>>()
+    };
+    let sale = of("lucas/lucas-00001");
+    assert_eq!(sale[0].0, "PropertyRegistered");
+    assert_eq!(sale[1].0, "ClosingRecorded");
+    assert_eq!(sale[1].1.to_rfc3339(), "1996-04-23T12:00:00+00:00");
+    let flat: Vec<_> = of("berlin/berlin-0001").into_iter().map(|(name, _)| name).collect();
+    let published = ["PropertyRegistered", "MediaAttached", "ListingDrafted", "ListingPublished"];
+    assert_eq!(flat, published);
+
+    let seen = &world.events(LogName::INTERACTIONS).await[0];
+    assert_eq!(seen.occurred_at.to_rfc3339(), "2019-11-24T00:00:17.004101+00:00");
+    let payload: Value = serde_json::from_slice(&seen.payload).unwrap();
+    assert!(payload["listing"].is_string() && payload["session"].is_string());
+    assert_eq!(payload["page_position"], 2);
+}
+
+#[tokio::test]
+async fn imported_twice_is_imported_once() {
+    let world = World::new();
+    run(&world).await.unwrap();
+    let once = content(&world).await;
+    assert_eq!(run(&world).await.unwrap(), DemoReport::default(), "complete: nothing is looked at");
+    assert_eq!(content(&world).await, once);
+}
+
+#[tokio::test]
+async fn two_tenants_have_a_demo_each() {
+    let world = World::new();
+    run(&world).await.unwrap();
+    let report = import(&world.platform, "other".into(), &Silent, SOME).await.unwrap();
+    assert_eq!(report.properties, 420);
+}
+
+#[tokio::test]
+async fn a_log_that_is_full_or_does_not_answer_gets_the_same_in_the_end() {
+    let calm = World::new();
+    run(&calm).await.unwrap();
+    let rough = World::new();
+    rough.log.make(Trouble {
+        overloaded_every: Some(3),
+        no_answer_every: Some(7),
+        ..Trouble::default()
+    });
+    run(&rough).await.unwrap();
+    assert_eq!(content(&rough).await, content(&calm).await);
+}
+
+#[tokio::test]
+async fn an_import_that_was_killed_goes_on_where_it_was() {
+    let calm = World::new();
+    run(&calm).await.unwrap();
+    let killed = World::new();
+    // Dropped in the middle, again and again, each time a little later.
+    for polls in [1, 5, 20, 50, 100, 200, 400, 800, 1_600] {
+        let mut importing = Box::pin(run(&killed));
+        for _ in 0..polls {
+            if futures_util::poll!(&mut importing).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    run(&killed).await.unwrap();
+    assert_eq!(content(&killed).await, content(&calm).await);
+}
+
+#[tokio::test]
+async fn a_reference_that_somebody_else_uses_is_left_alone() {
+    let world = World::new();
+    let item = br#"{"property_id": "berlin-0002", "source": "berlin", "data": {"title": "Mine"}}"#;
+    world.ingest.property(&world.sender(), &[item.as_slice()]).await;
+    let report = run(&world).await.unwrap();
+    assert_eq!((report.taken, report.properties), (1, 419));
+}
+
+#[tokio::test]
+async fn the_tables_are_as_long_as_the_markers_say() {
+    let world = World::new();
+    let report = import(&world.platform, "acme".into(), &Silent, Extent::ALL).await.unwrap();
+    assert_eq!(report.properties, 25_357 + 2_203);
+    assert_eq!(report.interactions, 30_000 + 157);
+    let again = std::time::Instant::now();
+    assert_eq!(
+        import_demo(&world.platform, "acme".into(), &Silent).await.unwrap(),
+        DemoReport::default()
+    );
+    assert!(again.elapsed() < Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn a_table_of_a_feed_is_imported_and_again_changes_nothing() {
+    let world = World::new();
+    let table = "reference,rent,currency,beds,status\na,900,GBP,2,\nb,,,3,\nc,oops,GBP,1,\n";
+    let file = || (table.as_bytes(), table.len() as u64);
+    let sender = world.sender_of("crm");
+    let import = || import_file(&world.ingest, &sender, FileFormat::Csv, file(), &Silent);
+    let first = import().await.unwrap();
+    assert_eq!((first.created, first.refused), (2, 1));
+    assert_eq!(first.refusals[0].0, 3);
+    let again = import().await.unwrap();
+    assert_eq!((again.created, again.updated, again.unchanged), (0, 0, 2));
+    let events = world.events(LogName::DOMAIN).await;
+    let mut tags: Vec<&str> =
+        events.iter().flat_map(|event| &event.tags).map(|tag| tag.as_str()).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, ["source:crm/a", "source:crm/b"]);
+}
+
+#[tokio::test]
+async fn lines_of_a_feed_are_imported_through_a_full_queue() {
+    let world = World::new();
+    world.log.make(Trouble { overloaded_every: Some(2), ..Trouble::default() });
+    let lines: String = (0..2_500)
+        .map(|n| {
+            format!("{{\"property_id\": \"p-{}\", \"data\": {{\"beds\": {}}}}}\n", n % 50, n % 7)
+        })
+        .collect();
+    let file = (lines.as_bytes(), lines.len() as u64);
+    let report =
+        import_file(&world.ingest, &world.sender(), FileFormat::Ndjson, file, &Silent).await;
+    let report = report.unwrap();
+    assert_eq!(report.created, 50);
+    assert_eq!(report.created + report.updated + report.unchanged, 2_500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, which mean something in release only"]
+async fn throughput_of_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::in_folder(folder.path());
+    for _ in 0..2 {
+        let started = std::time::Instant::now();
+        let report = import_demo(&world.platform, "acme".into(), &Silent).await.unwrap();
+        println!("{report:?} in {:?}", started.elapsed());
+    }
+}

@@ -1,0 +1,192 @@
+use super::*;
+use crate::ingest::{MAX_ITEMS, Status};
+
+#[tokio::test]
+async fn one_bad_item_never_loses_the_others() {
+    let world = World::new();
+    let body = concat!(
+        r#"[{"property_id": "a", "data": {"price": 1}},"#,
+        r#"{"property_id": "b", "data": {"price": NaN}},"#,
+        r#"{"event_type": "property_updated"},"#,
+        r#"42, "text", null, [], {},"#,
+        r#"{"property_id": "c", "event_type": "property_exploded"},"#,
+        r#"{"property_id": {"x": 1}},"#,
+        r#"{"property_id": "d", "data": [1]},"#,
+        r#"{"property_id": "e", "source": "no/slash"},"#,
+        r#"{"property_id": "z", "data": {"price": 2}}]"#,
+    );
+    let answer = world.property(body).await;
+    let statuses: Vec<Status> = answer.items.iter().map(|item| item.status).collect();
+    let codes: Vec<_> =
+        answer.items.iter().filter_map(|item| Some(item.errors.first()?.code)).collect();
+    assert_eq!(statuses.len(), 13);
+    assert_eq!((statuses[0], statuses[12]), (Status::Accepted, Status::Accepted));
+    assert!(statuses[1..12].iter().all(|status| *status == Status::Refused));
+    assert_eq!(
+        codes,
+        [
+            "MALFORMED_JSON",
+            "REFERENCE_MISSING",
+            "NOT_AN_OBJECT",
+            "NOT_AN_OBJECT",
+            "NOT_AN_OBJECT",
+            "NOT_AN_OBJECT",
+            "REFERENCE_MISSING",
+            "UNKNOWN_EVENT_TYPE",
+            "WRONG_TYPE",
+            "WRONG_TYPE",
+            "MALFORMED",
+        ]
+    );
+    let indexes: Vec<usize> = answer.items.iter().map(|item| item.index).collect();
+    assert_eq!(indexes, (0..13).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_malformed_line_loses_only_itself() {
+    let world = World::new();
+    let lines = "{\"property_id\": \"a\"}\n{\"property_id\": \n{\"property_id\": \"c\"}\n";
+    let answer = world.property(lines).await;
+    let statuses: Vec<Status> = answer.items.iter().map(|item| item.status).collect();
+    assert_eq!(statuses, [Status::Accepted, Status::Refused, Status::Accepted]);
+}
+
+#[tokio::test]
+async fn an_empty_array_is_answered_with_nothing() {
+    let world = World::new();
+    let answer = world.property("[]").await;
+    assert!(answer.items.is_empty());
+    assert_eq!(answer.position, Some(GlobalPosition(0)));
+}
+
+#[tokio::test]
+async fn deep_nesting_is_refused_and_nothing_breaks() {
+    let world = World::new();
+    let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+    let body =
+        format!(r#"[{{"property_id": "a", "data": {{"title": {deep}}}}}, {{"property_id": "b"}}]"#);
+    let answer = world.property(body).await;
+    assert_eq!(answer.items[0].errors[0].code, "MALFORMED_JSON");
+    assert_eq!(answer.items[1].status, Status::Accepted);
+}
+
+#[tokio::test]
+async fn a_field_that_comes_twice_counts_as_it_came_last_with_a_warning() {
+    let world = World::new();
+    let answer = world
+        .property(r#"{"property_id": "a", "data": {"beds": 1, "beds": 2, "bedrooms": 3, "baths": 1, "bathrooms": 1}}"#)
+        .await;
+    let codes: Vec<_> = answer.items[0].warnings.iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, ["DUPLICATE_FIELD", "DUPLICATE_FIELD", "EVENT_TYPE_ASSUMED"]);
+    assert_eq!(world.newest("PropertyRegistered").await["facts"]["bedrooms"], 3);
+}
+
+#[tokio::test]
+async fn as_many_items_as_a_request_may_have_are_answered() {
+    let world = World::new();
+    let items: Vec<Value> = (0..MAX_ITEMS)
+        .map(|n| json!({"property_id": format!("p-{}", n % 3_000), "data": {"bedrooms": n % 9}}))
+        .collect();
+    let answer = world.property(Value::Array(items)).await;
+    assert_eq!(answer.items.len(), MAX_ITEMS);
+    assert!(answer.items.iter().all(|item| item.status == Status::Accepted));
+    assert!(answer.items.iter().enumerate().all(|(index, item)| item.index == index));
+}
+
+#[tokio::test]
+async fn items_of_one_reference_are_stored_in_their_order() {
+    let world = World::new();
+    let items: Vec<Value> = (1..=200)
+        .map(|n| {
+            json!({"property_id": format!("p-{}", n % 4), "event_type": "price_changed",
+                "data": {"price": n, "currency": "GBP"}})
+        })
+        .collect();
+    let answer = world.property(Value::Array(items)).await;
+    assert!(answer.items.iter().all(|item| item.status == Status::Accepted));
+    let mut newest = std::collections::HashMap::new();
+    for event in world.events(LogName::DOMAIN).await {
+        let payload: Value = serde_json::from_slice(&event.payload).unwrap();
+        if let Some(amount) = payload["new"]["amount_minor"].as_u64() {
+            let before = newest.insert(event.stream, amount).unwrap_or(0);
+            assert!(before < amount, "{before} came before {amount}");
+        }
+    }
+    let mut last: Vec<u64> = newest.into_values().collect();
+    last.sort_unstable();
+    assert_eq!(last, [19_700, 19_800, 19_900, 20_000]);
+}
+
+#[tokio::test]
+async fn a_request_key_gives_the_first_answer_again() {
+    let world = World::new();
+    let items = [
+        br#"{"property_id": "a", "data": {"price": 1, "currency": "GBP"}}"#.as_slice(),
+        br#"{"property_id": "b", "data": {"bedrooms": 2}}"#,
+    ];
+    let sender = Sender { request_key: Some("k-1"), ..world.sender() };
+    let first = world.ingest.property(&sender, &items).await;
+    world.property(json!({"property_id": "a", "data": {"price": 5, "currency": "GBP"}})).await;
+    let again = world.ingest.property(&sender, &items).await;
+
+    assert_eq!(said(&first)[0]["change"], "created");
+    assert_eq!(said(&again)[0]["change"], "repeated");
+    assert_eq!(said(&again)[1]["change"], "repeated");
+    assert_eq!(again.items[0].position, first.items[0].position);
+    let ids = |answer: &Answer| answer.items[0].events.iter().map(|e| e.id).collect::<Vec<_>>();
+    assert_eq!(ids(&again), ids(&first));
+    assert_eq!(world.newest("RentChanged").await["new"]["amount_minor"], 500, "not sent back");
+
+    let other = [br#"{"property_id": "a", "data": {"price": 9}}"#.as_slice()];
+    let other = world.ingest.property(&sender, &other).await;
+    assert_eq!(other.items[0].errors[0].code, "IDEMPOTENCY_KEY_REUSED");
+}
+
+#[tokio::test]
+async fn an_event_id_gives_the_first_answer_again_in_whatever_request() {
+    let world = World::new();
+    let item = json!({"property_id": "a", "event_id": "e-1", "data": {"bedrooms": 2}});
+    let first = world.property(&item).await;
+    world.property(json!({"property_id": "a", "data": {"bedrooms": 4}})).await;
+    let again = world.property(json!([{"property_id": "b"}, item])).await;
+    assert_eq!(said(&first)[0]["change"], "created");
+    assert_eq!(said(&again)[1]["change"], "repeated");
+    assert_eq!(again.items[1].position, first.items[0].position);
+}
+
+#[tokio::test]
+async fn a_full_queue_asks_to_send_again_and_keeps_the_order() {
+    let world = World::new();
+    world.property(json!([{"property_id": "a"}, {"property_id": "b"}])).await;
+    world.log.make(Trouble { overloaded_every: Some(3), ..Trouble::default() });
+    let prices: Vec<Value> = (1..=4)
+        .map(|n| json!({"property_id": "a", "data": {"price": n, "currency": "GBP"}}))
+        .collect();
+    let answer = world.property(Value::Array(prices)).await;
+    let statuses: Vec<Status> = answer.items.iter().map(|item| item.status).collect();
+    assert_eq!(statuses, [Status::Accepted, Status::Accepted, Status::Retry, Status::Retry]);
+    assert_eq!(answer.items[2].errors[0].code, "OVERLOADED");
+    assert_eq!(answer.items[3].errors[0].code, "OUT_OF_TURN");
+    assert!(answer.retry_after.is_some());
+}
+
+#[tokio::test]
+async fn an_unreachable_log_asks_to_send_again() {
+    let world = World::new();
+    world.log.make(Trouble { unavailable: true, ..Trouble::default() });
+    let answer = world.property(json!({"property_id": "a"})).await;
+    assert_eq!(answer.items[0].status, Status::Retry);
+    assert_eq!(answer.items[0].errors[0].code, "UNAVAILABLE");
+    let answer = world.user(json!({"event_type": "property_viewed"})).await;
+    assert_eq!(answer.items[0].status, Status::Retry);
+}
+
+#[tokio::test]
+async fn a_sender_without_a_token_is_the_default_source() {
+    let world = World { caller: caller("local", "acme"), ..World::new() };
+    let answer = world.property(json!({"property_id": "a"})).await;
+    assert_eq!(answer.items[0].source.as_deref(), Some("default"));
+    let answer = world.property(json!({"property_id": "a", "source": "crm"})).await;
+    assert_eq!(answer.items[0].source.as_deref(), Some("crm"));
+    assert_eq!(said(&answer)[0]["change"], "created", "references belong to their source");
+}

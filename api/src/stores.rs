@@ -1,0 +1,123 @@
+//! The stores that the configuration names, opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use freehold_memory::{MemoryEventStore, MemoryKeyVault};
+use freehold_ports::{
+    EventCodec, EventStore, KeyVault, LogName, ReadModels, SnapshotStore, SystemClock, VaultError,
+};
+use freehold_sqlite::{LogOptions, OpenError, SqliteEventStore, SqliteKeyVault, SqliteReadModels};
+
+use crate::config::{Config, MasterKey, MasterKeyError, StoreUrl};
+
+/// Every log there is.
+pub const LOGS: [LogName; 2] = [LogName::DOMAIN, LogName::INTERACTIONS];
+
+/// Logs, keys and read models of one deployment.
+#[derive(Clone)]
+pub struct Stores {
+    /// The logs.
+    pub events: Arc<dyn EventStore>,
+    /// Shortcuts to aggregate states.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// The keys of people.
+    pub vault: Arc<dyn KeyVault>,
+    /// Between typed events and stored bytes.
+    pub codec: EventCodec,
+    /// What queries read.
+    pub models: Arc<dyn ReadModels>,
+    /// The SQLite log, to close and to check it; none where the log is in memory.
+    pub sqlite: Option<Arc<SqliteEventStore>>,
+}
+
+/// Why stores could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoresError {
+    /// There is no log in the folder, and the command only reads.
+    #[error("there is no log in {}; start with `freehold serve` or `freehold demo`", .0.display())]
+    Nothing(PathBuf),
+    /// The command needs files, and the configuration says memory.
+    #[error("store.url is memory:, which no other process can see; name a folder with --store")]
+    InMemory,
+    /// The master key is not there.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// A file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The key vault cannot be opened.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl Stores {
+    /// Opens everything to read and write, making what is not there; only one process can.
+    pub fn open(config: &Config) -> Result<Self, StoresError> {
+        let master_key = MasterKey::obtain(config)?;
+        let folder = match &config.store.url {
+            StoreUrl::Sqlite(folder) => folder,
+            StoreUrl::Memory => return Self::in_memory(&master_key),
+        };
+        let options = LogOptions {
+            logs: LOGS.to_vec(),
+            clock: Arc::new(SystemClock),
+            queue_requests: config.store.queue_max_requests,
+            queue_bytes: config.store.queue_max_bytes,
+            ..LogOptions::default()
+        };
+        let log = Arc::new(SqliteEventStore::open(folder, options)?);
+        let vault = Arc::new(SqliteKeyVault::open(folder, master_key.bytes())?);
+        let models = Arc::new(SqliteReadModels::open(folder)?);
+        Ok(Self::of_sqlite(log, vault, models))
+    }
+
+    /// Opens everything to read, beside a process that writes or alone.
+    pub fn open_read_only(config: &Config) -> Result<Self, StoresError> {
+        let folder = config.store.url.folder().ok_or(StoresError::InMemory)?;
+        if !folder.join("log.sqlite").exists() {
+            return Err(StoresError::Nothing(folder.to_owned()));
+        }
+        let master_key = MasterKey::obtain(config)?;
+        let log = Arc::new(SqliteEventStore::open_read_only(folder, LOGS.to_vec())?);
+        let vault = Arc::new(SqliteKeyVault::open_read_only(folder, master_key.bytes())?);
+        let models = Arc::new(SqliteReadModels::open(folder)?);
+        Ok(Self::of_sqlite(log, vault, models))
+    }
+
+    fn of_sqlite(
+        log: Arc<SqliteEventStore>,
+        vault: Arc<SqliteKeyVault>,
+        models: Arc<SqliteReadModels>,
+    ) -> Self {
+        let codec = EventCodec::new(vault.clone());
+        Self {
+            events: log.clone(),
+            snapshots: log.clone(),
+            vault,
+            codec,
+            models,
+            sqlite: Some(log),
+        }
+    }
+
+    fn in_memory(master_key: &MasterKey) -> Result<Self, StoresError> {
+        let log = Arc::new(MemoryEventStore::new(LOGS, Arc::new(SystemClock)));
+        let vault = Arc::new(MemoryKeyVault::new(*master_key.bytes()));
+        Ok(Self {
+            events: log.clone(),
+            snapshots: log,
+            codec: EventCodec::new(vault.clone()),
+            vault,
+            models: Arc::new(SqliteReadModels::in_memory()?),
+            sqlite: None,
+        })
+    }
+
+    /// Stores and answers what waits, and gives the files free.
+    pub async fn close(&self) {
+        if let Some(log) = &self.sqlite {
+            log.close().await;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Stores that behave badly, around one that does not.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use freehold_commands::{CommandContext, CommandExecutor};
+use freehold_domain::user::{User, UserCommand};
+use freehold_ports::{
+    AppendError, AppendRequest, Appended, CommandId, EventFilter, EventPage, EventStore,
+    Fingerprint, GlobalPosition, LogName, ReadError, RecordedEvent, StreamId, StreamVersion, Tag,
+    TaggedEvent,
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::samples::context;
+
+/// What happens to an append, beside or instead of what should.
+pub(crate) enum Mischief {
+    /// The events are stored, the reply is lost.
+    ReplyLost,
+    /// The request is lost on its way, so no reply comes either.
+    RequestLost,
+    /// The events are stored, the reply is lost, and the store is not to be reached afterwards.
+    StoreGone,
+    /// Somebody else appends first, by this executor.
+    SomebodyFirst(CommandExecutor, Uuid, fn(u32) -> UserCommand),
+    /// The same command is executed by this executor, right after its id was looked up in vain.
+    TwinFirst(Box<(CommandExecutor, Uuid, UserCommand, CommandContext)>),
+}
+
+/// Makes mischief a few times, and then is the store it stands before.
+pub(crate) struct Mischievous {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) mischief: Mischief,
+    pub(crate) left: AtomicU32,
+    pub(crate) appends: AtomicU32,
+    gone: AtomicU32,
+}
+
+impl Mischievous {
+    pub(crate) fn new(store: Arc<dyn EventStore>, times: u32, mischief: Mischief) -> Arc<Self> {
+        let (appends, gone) = (AtomicU32::new(0), AtomicU32::new(0));
+        Arc::new(Self { store, mischief, left: AtomicU32::new(times), appends, gone })
+    }
+
+    pub(crate) fn appends(&self) -> u32 {
+        self.appends.load(Ordering::SeqCst)
+    }
+
+    /// How much mischief is left after this one, if there is any.
+    fn next(&self) -> Option<u32> {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).ok()
+    }
+
+    fn reachable(&self) -> Result<(), ReadError> {
+        match self.gone.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            _ => Err(ReadError::Unavailable { source: "connection refused".into() }),
+        }
+    }
+}
+
+#[async_trait]
+impl EventStore for Mischievous {
+    async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
+        let Some(left) = self.next() else { return self.store.append(request).await };
+        let stream = request.stream.clone();
+        match &self.mischief {
+            Mischief::ReplyLost => _ = self.store.append(request).await?,
+            Mischief::RequestLost => {}
+            Mischief::StoreGone => {
+                self.store.append(request).await?;
+                self.gone.store(1, Ordering::SeqCst);
+            }
+            Mischief::SomebodyFirst(executor, id, command) => {
+                executor.execute::<User>(*id, command(left), &context()).await.unwrap();
+                return self.store.append(request).await;
+            }
+            Mischief::TwinFirst(..) => return self.store.append(request).await,
+        }
+        Err(AppendError::OutcomeUnknown { stream, source: "connection reset".into() })
+    }
+
+    async fn find_command(
+        &self,
+        log: &LogName,
+        command_id: CommandId,
+    ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
+        self.reachable()?;
+        let found = self.store.find_command(log, command_id).await;
+        if let Mischief::TwinFirst(twin) = &self.mischief
+            && self.next().is_some()
+        {
+            let (executor, id, command, context) = &**twin;
+            executor.execute::<User>(*id, command.clone(), context).await.unwrap();
+        }
+        found
+    }
+
+    async fn read_all(
+        &self,
+        log: &LogName,
+        filter: &EventFilter,
+        after: GlobalPosition,
+        limit: NonZeroU32,
+    ) -> Result<EventPage, ReadError> {
+        self.store.read_all(log, filter, after, limit).await
+    }
+
+    async fn read_stream(
+        &self,
+        log: &LogName,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: NonZeroU32,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.reachable()?;
+        self.store.read_stream(log, stream, after, limit).await
+    }
+
+    async fn last_tagged(
+        &self,
+        log: &LogName,
+        tenant: &str,
+        tag: &Tag,
+    ) -> Result<Option<TaggedEvent>, ReadError> {
+        self.store.last_tagged(log, tenant, tag).await
+    }
+
+    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
+        self.store.head(log).await
+    }
+
+    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
+        self.store.subscribe_head(log)
+    }
+}

@@ -1,0 +1,94 @@
+//! Formatting, lints and the tests of the workspace.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::cargo;
+use crate::tally::Tally;
+
+/// Formatting and lints; each counts as one.
+pub(crate) fn check(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    for (name, arguments) in [
+        ("cargo fmt", &["fmt", "--all", "--check"][..]),
+        ("cargo clippy", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+    ] {
+        println!("== {name}");
+        let status = cargo(root).args(arguments).status().context("cargo cannot be started")?;
+        if status.success() {
+            tally.pass(1);
+        } else {
+            tally.fail(name);
+        }
+    }
+    Ok(())
+}
+
+/// Every test of the workspace; those marked ignored too, unless `quick`.
+pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> anyhow::Result<()> {
+    println!("== cargo test");
+    let mut test = cargo(root);
+    test.args(["test", "--workspace", "--no-fail-fast"]);
+    if !quick {
+        test.args(["--", "--include-ignored"]);
+    }
+    let mut test = test.stdout(Stdio::piped()).spawn().context("cargo cannot be started")?;
+    let output = test.stdout.take().context("the tests have no output")?;
+    let mut finished = 0;
+    for line in BufReader::new(output).lines() {
+        let line = line.context("the tests' output broke off")?;
+        println!("{line}");
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            finished += 1;
+            tally.pass(count(counts, "passed")?);
+            tally.skip(count(counts, "ignored")?, "tests marked ignored (--quick)");
+        } else if let Some(name) = failed_test(&line) {
+            tally.fail(name);
+        }
+    }
+    let status = test.wait().context("the tests did not end")?;
+    // A test binary that dies prints no result line; a workspace that does not build, none at all.
+    if !status.success() && (finished == 0 || !tally.has_failures()) {
+        tally.fail("cargo test: it did not build, or a test binary died");
+    }
+    Ok(())
+}
+
+/// The name in `test name ... FAILED`.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+/// The number before a word of `ok. 3 passed; 0 failed; 1 ignored; ...`.
+fn count(counts: &str, word: &str) -> anyhow::Result<u64> {
+    counts
+        .split([';', '.'])
+        .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+        .with_context(|| format!("the tests' result line has no count of {word}: {counts}"))
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("{command:?} cannot be started"))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{count, failed_test};
+
+    #[test]
+    fn counts_come_out_of_the_result_line() {
+        let line = "FAILED. 13 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished";
+        assert_eq!(count(line, "passed").unwrap(), 13);
+        assert_eq!(count(line, "ignored").unwrap(), 1);
+        assert!(count("something else", "passed").is_err());
+        assert_eq!(failed_test("test a::b ... FAILED"), Some("a::b"));
+        assert_eq!(failed_test("test a::b ... ok"), None);
+    }
+}

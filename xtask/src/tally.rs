@@ -1,0 +1,43 @@
+//! What passed, failed and was skipped.
+
+use std::process::ExitCode;
+
+/// Counts results over every step.
+#[derive(Default)]
+pub(crate) struct Tally {
+    passed: u64,
+    failed: Vec<String>,
+    skipped: u64,
+}
+
+impl Tally {
+    pub(crate) fn pass(&mut self, number: u64) {
+        self.passed += number;
+    }
+
+    pub(crate) fn fail(&mut self, name: impl Into<String>) {
+        self.failed.push(name.into());
+    }
+
+    pub(crate) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// Counts what did not run, and says so.
+    pub(crate) fn skip(&mut self, number: u64, what: &str) {
+        if number > 0 {
+            println!("skipped {number}: {what}");
+        }
+        self.skipped += number;
+    }
+
+    /// Prints the sum as the last line.
+    pub(crate) fn finish(self) -> ExitCode {
+        for name in &self.failed {
+            println!("failed: {name}");
+        }
+        let failed = self.failed.len();
+        println!("{} passed, {failed} failed, {} skipped", self.passed, self.skipped);
+        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
