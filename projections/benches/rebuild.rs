@@ -147,23 +147,23 @@ impl Projection for Items {
         rows: &mut Rows,
     ) -> Result<(), ApplyError> {
         let (recorded, ItemEvent(listed)) = (event.recorded, event.event);
-        let known = rows.get::<ItemRow>(&(listed.item,))?.cloned();
-        let known = known.as_ref();
+        let known = rows.get::<ItemRow>(&(listed.item,))?;
+        let before = known.map(|row| (row.price_minor, row.listed_at, row.changes));
         rows.put(ItemRow {
             item: listed.item,
             tenant: recorded.provenance.tenant.clone(),
             title: Some(listed.title.clone()),
             description: Some(listed.description.clone()),
             price_minor: Some(listed.price_minor),
-            previous_price_minor: known.and_then(|row| row.price_minor),
+            previous_price_minor: before.and_then(|(price, ..)| price),
             currency: Some(listed.currency.clone()),
             bedrooms: Some(listed.bedrooms),
             latitude: Some(listed.latitude),
             longitude: Some(listed.longitude),
             amenities: Json(listed.amenities.clone()),
-            listed_at: known.map_or(Some(listed.at), |row| row.listed_at),
+            listed_at: before.map_or(Some(listed.at), |(_, at, _)| at),
             changed_at: recorded.occurred_at,
-            changes: known.map_or(0, |row| row.changes) + 1,
+            changes: before.map_or(0, |(.., changes)| changes) + 1,
             position: recorded.position.0 as i64,
             version: recorded.version.0 as i64,
             status: "active".into(),

@@ -115,8 +115,8 @@ fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.create_scalar_function("words_begin", -1, flags, words_begin)?;
     connection.create_scalar_function("meters_between", 4, flags, |context| {
         let from = (context.get(0)?, context.get(1)?);
-        let to = (context.get(2)?, context.get(3)?);
-        Ok(geometry::meters_between(from, to))
+        let to = context.get::<Option<f64>>(2)?.zip(context.get::<Option<f64>>(3)?);
+        Ok(to.map(|to| geometry::meters_between(from, to)))
     })?;
     Ok(connection)
 }

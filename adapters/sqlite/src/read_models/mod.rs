@@ -235,10 +235,13 @@ fn scan(
         [] => String::new(),
         values => format!("WHERE ({key}) > ({})", vec!["?"; values.len()].join(", ")),
     };
+    // Without statistics SQLite would rather sort the whole table for every page.
+    let physical = PhysicalTable::new(table.name, generation.number);
     let sql = format!(
-        "SELECT {} FROM \"{}\" {condition} ORDER BY {key} LIMIT {limit}",
+        "SELECT {} FROM \"{}\" INDEXED BY \"{}\" {condition} ORDER BY {key} LIMIT {limit}",
         schema::quoted(&names),
-        PhysicalTable::new(table.name, generation.number).rows(),
+        physical.rows(),
+        physical.key_index(),
     );
     let mut statement = reader.prepare_cached(&sql).map_err(unavailable)?;
     let mut selected = statement

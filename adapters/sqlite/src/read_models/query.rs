@@ -1,11 +1,15 @@
 //! Questions to the active generation.
 //!
 //! SQLite's planner knows neither how many points a box holds nor how soon a sorted walk meets its
-//! limit, so the plan is chosen here, by counting. Each index that some filters can use (places,
-//! words, ordinary ones) is asked for at most [`Planner::few`] rows, which costs a millisecond. If one has
-//! no more, those rows are the candidates: they are looked up, filtered and sorted. If all have
-//! more, matches are dense: the index that gives the order asked for is walked until the page is
-//! full, and the filters are checked on the way.
+//! limit, so the plan is chosen here, by counting:
+//!
+//! 1. Each index that some filters can use (places, ordinary ones, rare words) is asked for at most
+//!    [`FEW`] rows, which costs a millisecond. If one has no more, those rows are the candidates:
+//!    they are looked up, filtered and sorted.
+//! 2. Else the index that gives the order asked for is walked until the page is full, and the
+//!    filters are checked on the way: matches are usually dense.
+//! 3. If a sample from the beginning of the walk says that they are not, because filters with many
+//!    rows each have few in common, the indexes are asked again for [`MORE`] times as many.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +30,9 @@ use super::{catalogue, unavailable};
 /// How many rows are few enough to look each of them up: at about a microsecond each.
 const FEW: usize = 10_000;
 
+/// How many times that is still better than a walk without matches.
+const MORE: usize = 6;
+
 /// Fewer candidates than this are not worth another count.
 const VERY_FEW: usize = 500;
 
@@ -34,7 +41,7 @@ const VERY_FEW: usize = 500;
 const SAMPLE: u64 = 500;
 const RARE: i64 = 10;
 
-/// A text that so many rows of the sample have is found by walking before an index has answered.
+/// With so many matches in a sample a walk fills a page before the index of words has answered.
 const FREQUENT: i64 = 3;
 
 /// The most words a text may have, and the most values [`Filter::OneOf`] may list.
@@ -229,7 +236,7 @@ pub(super) fn count(
 ) -> Result<u64, ReadModelError> {
     let (number, _) = catalogue::active(reader, projection)?;
     let scope = Scope::new(reader, planner, projection, number, table)?;
-    let source = scope.candidates(filters, &Source::Rows, &[])?.unwrap_or(Source::Rows);
+    let source = scope.candidates(filters, &Source::Rows, &[], scope.few)?.unwrap_or(Source::Rows);
     let mut select = scope.select(&source, filters);
     select.expr(Expr::cust("count(*)"));
     let mut counted = 0;
@@ -407,7 +414,60 @@ impl<'a> Scope<'a> {
     /// Chooses the plan, see the head of this file.
     fn choose(&self, filters: &[Filter], terms: &[Term]) -> Result<Source, ReadModelError> {
         let walk = self.index_in_order(filters, terms).map_or(Source::Rows, Source::Index);
-        Ok(self.candidates(filters, &walk, terms)?.unwrap_or(walk))
+        if let Some(candidates) = self.candidates(filters, &walk, terms, self.few)? {
+            return Ok(candidates);
+        }
+        if self.is_dense(filters, &walk, terms)? {
+            return Ok(walk);
+        }
+        Ok(self.candidates(filters, &walk, terms, self.few * MORE)?.unwrap_or(walk))
+    }
+
+    /// The first rows of a walk, and which filters they meet because the walk goes by them.
+    fn sample(
+        &self,
+        filters: &[Filter],
+        walk: &Source,
+        terms: &[Term],
+    ) -> (SelectStatement, Vec<usize>) {
+        let walked = match walk {
+            Source::Index(walked) => self.indexes().find(|(name, _)| name == walked),
+            _ => None,
+        };
+        let met = walked.map_or_else(Vec::new, |(_, cols)| self.usable_filters(&cols, filters));
+        let kept: Vec<Filter> = met.iter().map(|at| filters[*at].clone()).collect();
+        let mut sample = self.select(walk, &kept);
+        for (place, column) in self.table.columns.iter().enumerate() {
+            sample.expr_as(self.value_of(place), column.name);
+        }
+        terms.iter().for_each(|term| self.order_by(&mut sample, term));
+        (sample.limit(SAMPLE).take(), met)
+    }
+
+    /// Whether a walk soon meets rows that meet all filters.
+    fn is_dense(
+        &self,
+        filters: &[Filter],
+        walk: &Source,
+        terms: &[Term],
+    ) -> Result<bool, ReadModelError> {
+        let (sample, met) = self.sample(filters, walk, terms);
+        let open = (0..filters.len()).filter(|at| !met.contains(at));
+        let open: Vec<Expr> = open.filter_map(|at| self.condition(&filters[at])).collect();
+        let Some(all) = open.into_iter().reduce(ExprTrait::and) else { return Ok(true) };
+        let select = Builder::select()
+            .expr(Expr::cust("count(*)"))
+            .expr(Func::cust("total").arg(all))
+            .from_subquery(sample, ROWS)
+            .take();
+        let mut dense = true;
+        self.run(walk, &select, |row| {
+            let seen: i64 = row.get(0).map_err(unavailable)?;
+            let matching: f64 = row.get(1).map_err(unavailable)?;
+            dense = seen.unsigned_abs() < SAMPLE || matching > 0.0;
+            Ok(())
+        })?;
+        Ok(dense)
     }
 
     /// The rows that some filters leave, if they are few; else they are to be found by `walk`.
@@ -416,6 +476,7 @@ impl<'a> Scope<'a> {
         filters: &[Filter],
         walk: &Source,
         terms: &[Term],
+        few: usize,
     ) -> Result<Option<Source>, ReadModelError> {
         if !self.layout.same {
             return Ok(None);
@@ -437,12 +498,12 @@ impl<'a> Scope<'a> {
             let Some(probe) = probe? else { continue };
             let mut rows = Vec::new();
             let mut select = probe.select;
-            select.limit(self.few as u64 + 1);
+            select.limit(few as u64 + 1);
             self.run(&probe.source, &select, |row| {
                 rows.push(row.get::<_, i64>(0).map_err(unavailable)?);
                 Ok(())
             })?;
-            if rows.len() > self.few {
+            if rows.len() > few {
                 continue;
             }
             rows.sort_unstable();
@@ -468,21 +529,12 @@ impl<'a> Scope<'a> {
         walk: &Source,
         terms: &[Term],
     ) -> Result<String, ReadModelError> {
-        let fixed: Vec<Filter> =
-            filters.iter().filter(|filter| fixes(filter).is_some()).cloned().collect();
-        let mut sample = self.select(walk, &fixed);
-        for name in self.table.text_search {
-            sample.expr_as(self.column_named(name), *name);
-        }
-        terms.iter().for_each(|term| self.order_by(&mut sample, term));
+        let (sample, _) = self.sample(filters, walk, terms);
         let mut select = Builder::select();
-        select.from_subquery(sample.limit(SAMPLE).take(), "_sample");
+        select.from_subquery(sample, ROWS);
         let each: Vec<&str> = split_words(words).collect();
         for words in std::iter::once(words).chain(each.iter().copied()) {
-            let columns = self.table.text_search.iter().map(|name| Expr::col(*name));
-            let begin =
-                Func::cust("words_begin").args(std::iter::once(Expr::val(words)).chain(columns));
-            select.expr(Func::cust("total").arg(begin));
+            select.expr(Func::cust("total").arg(self.begin_with(words)));
         }
         let mut counts = Vec::new();
         self.run(walk, &select, |row| {
@@ -654,9 +706,7 @@ impl<'a> Scope<'a> {
                 if words.is_empty() {
                     return None;
                 }
-                let columns = self.table.text_search.iter().map(|name| self.column_named(name));
-                let arguments = std::iter::once(Expr::val(words)).chain(columns);
-                Func::cust("words_begin").args(arguments).into()
+                self.begin_with(&words)
             }
             Filter::WithinBox { south, west, north, east } => {
                 let (south, west, north, east) = (*south, *west, *north, *east);
@@ -674,6 +724,12 @@ impl<'a> Scope<'a> {
                     .and(Expr::from(distance).lte(*meters))
             }
         })
+    }
+
+    /// Whether each of the words begins a word of the row.
+    fn begin_with(&self, words: &str) -> Expr {
+        let columns = self.table.text_search.iter().map(|name| self.column_named(name));
+        Func::cust("words_begin").args(std::iter::once(Expr::val(words)).chain(columns)).into()
     }
 
     fn place(&self) -> (Expr, Expr) {
