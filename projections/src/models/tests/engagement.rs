@@ -80,12 +80,13 @@ fn an_interaction_counts_for_its_listing_or_else_for_its_property() {
     let view = InteractionKind::DetailedView;
     seen(&mut log, 0, view);
     record(&mut log, 0, view, ActorType::Client, Some(LISTING), Some(PROPERTY));
+    seen(&mut log, 0, view);
     record(&mut log, 0, view, ActorType::Unknown, None, Some(PROPERTY));
     record(&mut log, 0, InteractionKind::Search, ActorType::Agent, None, None);
     let engagement = log.fold(Engagement);
 
     let [listing]: [EngagementRow; 1] = engagement.rows().try_into().unwrap();
-    assert_eq!((listing.property, listing.detailed_views), (Some(PROPERTY), 2));
+    assert_eq!((listing.property, listing.detailed_views), (Some(PROPERTY), 3));
     let [property]: [PropertyEngagementRow; 1] = engagement.rows().try_into().unwrap();
     assert_eq!((property.property, property.detailed_views), (PROPERTY, 1));
 }

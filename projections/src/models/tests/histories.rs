@@ -429,6 +429,7 @@ proptest! {
             let events = log.events.iter().filter(|event| event.stream.id() == id.to_string());
             prop_assert_eq!(Some(row.version), events.last().map(|event| event.version));
 
+            let mut earlier = 0;
             for listing in row.listings.0 {
                 let shown: ListingRow = listings.row((listing,));
                 let facts = aggregate.facts().unwrap();
@@ -441,6 +442,10 @@ proptest! {
                 match aggregate.listing() {
                     Some((last, status)) if last == listing => prop_assert_eq!(shown.status, status),
                     _ => prop_assert!(shown.status.is_final()),
+                }
+                if shown.drafted_at.is_some() {
+                    prop_assert_eq!(shown.earlier_market_seconds, earlier);
+                    earlier += shown.market_seconds;
                 }
                 let counts = super::super::counts_as_on_market(shown.status);
                 prop_assert_eq!(shown.market_since.is_some(), counts);

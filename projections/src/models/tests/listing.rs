@@ -15,8 +15,8 @@ use freehold_domain::property::{
     PropertyEvent, PropertyFactsCorrected, PropertyType, RentChanged,
 };
 use freehold_domain::{
-    Actor, ApplicationId, Area, AreaUnit, Coordinates, FeeFrequency, LeaseId, Price, PropertyId,
-    UserId,
+    Actor, ApplicationId, Area, AreaUnit, Coordinates, FeeFrequency, LeaseId, ListingKey, Price,
+    PropertyId, UserId,
 };
 use freehold_ports::{GlobalPosition, StreamVersion};
 use uuid::Uuid;
@@ -40,7 +40,7 @@ pub(super) fn published() -> PropertyEvent {
         price: euros(900),
         available_from: day(60),
         expires_at: Some(noon(90)),
-        published_at: noon(2),
+        published_at: noon(3),
     }
     .into()
 }
@@ -205,7 +205,10 @@ fn the_first_photo_is_shown_until_one_is_preferred() {
 
     assert_eq!(shown(vec![]), (photo(2).url, 2));
     assert_eq!(shown(vec![preferred.clone()]), (photo(3).url, 2));
-    assert_eq!(shown(vec![preferred, removed(second_id)]), (photo(2).url, 1));
+    let without = vec![preferred.clone(), removed(second_id)];
+    assert_eq!(shown(without.clone()), (photo(2).url, 1));
+    let again = without.into_iter().chain([attached(photo(3))]).collect();
+    assert_eq!(shown(again), (photo(2).url, 2), "a photo that comes back is no longer preferred");
     assert_eq!(shown(vec![MediaReordered { order }.into()]), (photo(3).url, 2));
 }
 
@@ -275,7 +278,7 @@ fn a_published_listing_is_on_the_market() {
     let row = on_market_after([]);
 
     assert_eq!(row.status, ListingStatus::Active);
-    assert_eq!((row.on_market_at, row.published_at), (Some(noon(2)), Some(noon(2))));
+    assert_eq!((row.on_market_at, row.published_at), (Some(noon(2)), Some(noon(3))));
     assert_eq!((row.expires_at, row.available_from), (Some(noon(90)), Some(day(60))));
     assert_eq!(row.market_since, Some(noon(2)));
 }
@@ -443,18 +446,25 @@ fn a_relist_starts_at_zero_but_the_property_does_not() {
         expires_at: None,
         published_at: noon(13),
     };
-    let steps: [(i64, PropertyEvent); 3] = [
+    let third = ListingKey(Uuid::from_u128(3));
+    let drafted = ListingDrafted { listing: third, price: None, available_from: None, agent: None };
+    let steps: [(i64, PropertyEvent); 5] = [
         (12, ListingCancelled { listing: LISTING }.into()),
         (12, relisted.into()),
         (13, again.into()),
+        (16, ListingCancelled { listing: RELIST }.into()),
+        (17, drafted.into()),
     ];
     for (number, event) in steps {
         log.append("property", PROPERTY.0, noon(number), event);
     }
-    let row: ListingRow = log.fold(Listings).row((RELIST,));
-
-    assert_eq!(days_on_market(&row, noon(15)), Some(2));
-    assert_eq!(cumulative_days_on_market(&row, noon(15)), Some(12));
+    let listings = log.fold(Listings);
+    let row: ListingRow = listings.row((RELIST,));
+    assert_eq!(days_on_market(&row, noon(99)), Some(3));
+    assert_eq!(cumulative_days_on_market(&row, noon(99)), Some(10 + 3));
+    let row: ListingRow = listings.row((third,));
+    assert_eq!((row.earlier_market_seconds, row.on_market_at), (13 * 86_400, None));
+    assert_eq!(cumulative_days_on_market(&row, noon(99)), None);
 }
 
 #[test]

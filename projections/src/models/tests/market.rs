@@ -33,8 +33,8 @@ fn small_after(events: impl IntoIterator<Item = PropertyEvent>) -> MarketStatist
 }
 
 /// A closed sale of another property at the same place.
-fn sale(log: &mut Log, number: u128, dollars: i64) {
-    let price = Price::from_minor_units(dollars * 100, "USD", FeeFrequency::OneTime).unwrap();
+fn sale(log: &mut Log, number: u128, cents: i64) {
+    let price = Price::from_minor_units(cents, "USD", FeeFrequency::OneTime).unwrap();
     let listing = ListingKey(Uuid::from_u128(number));
     let closed = ClosingRecorded { listing, price, closed_on: day(20) };
     log.append("property", Uuid::from_u128(number), noon(0), registered());
@@ -154,25 +154,25 @@ fn a_duplicate_is_not_counted_twice() {
 #[test]
 fn quartiles_lie_between_the_observations() {
     let mut log = Log::new();
-    for (number, dollars) in [(1, 400), (2, 100), (3, 300), (4, 200)] {
-        sale(&mut log, number, dollars);
+    for (number, cents) in [(1, 40_003), (2, 10_000), (3, 30_000), (4, 20_000)] {
+        sale(&mut log, number, cents);
     }
     let [row] = small(&log).try_into().unwrap();
 
     assert_eq!((row.basis, row.month, row.count), (PriceBasis::Closed, day(0), 4));
     assert_eq!(
         [row.price_min, row.price_q1, row.price_median, row.price_q3, row.price_max],
-        [10_000, 17_500, 25_000, 32_500, 40_000]
+        [10_000, 17_500, 25_000, 32_501, 40_003]
     );
     assert_eq!(row.price_m2_q1, Some(350.0));
     assert_eq!(row.days_count, 0, "nobody knows how long a sale of before took");
-    assert_eq!(row.observations.0.prices, [10_000, 20_000, 30_000, 40_000]);
+    assert_eq!(row.observations.0.prices, [10_000, 20_000, 30_000, 40_003]);
 }
 
 #[test]
 fn currencies_are_not_mixed() {
     let mut log = Log::new();
-    sale(&mut log, 9, 100);
+    sale(&mut log, 9, 10_000);
     let closed = ClosingRecorded { listing: LISTING, price: euros(100), closed_on: day(20) };
     log.append("property", PROPERTY.0, noon(0), registered());
     log.append("property", PROPERTY.0, noon(0), PropertyEvent::from(closed));

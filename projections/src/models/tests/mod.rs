@@ -30,6 +30,11 @@ use freehold_sqlite::SqliteReadModels;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::account::Accounts;
+use super::engagement::Engagement;
+use super::listing::Listings;
+use super::market::Market;
+use super::property::Properties;
 use crate::{Folder, Projection, TypedRow};
 
 const PROPERTY: PropertyId = PropertyId(Uuid::from_u128(0xa));
@@ -287,4 +292,21 @@ fn photo(number: u16) -> Media {
         caption: None,
         order: number,
     }
+}
+
+#[test]
+fn every_table_has_a_name_of_its_own() {
+    let tables = [
+        Listings.tables(),
+        Properties.tables(),
+        Market.tables(),
+        Engagement.tables(),
+        Accounts.tables(),
+    ];
+    let mut names: Vec<_> = tables.concat().iter().map(|table| table.name).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+
+    assert_eq!((all, names.len()), (13, 13));
 }

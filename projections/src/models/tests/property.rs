@@ -204,12 +204,13 @@ fn every_step_of_a_period_changes_its_status() {
             price: euros(900),
             available_from: day(61),
             on_market_date: day(9),
-            expires_at: None,
+            expires_at: Some(noon(80)),
         }),
         [
             status("Draft", "ComingSoon"),
             changed("available_from", json!(day(60)), json!(day(61))),
             changed("on_market_date", Value::Null, json!(day(9))),
+            changed("expires_at", Value::Null, json!(noon(80))),
         ]
     );
     assert_eq!(
@@ -217,7 +218,7 @@ fn every_step_of_a_period_changes_its_status() {
         [
             status("Draft", "Active"),
             changed("expires_at", Value::Null, json!(noon(90))),
-            changed("published_at", Value::Null, json!(noon(2))),
+            changed("published_at", Value::Null, json!(noon(3))),
         ]
     );
     let application = ApplicationId(Uuid::from_u128(7));
