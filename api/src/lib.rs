@@ -2,13 +2,13 @@
 //!
 //! A library beside the binary so that tests start the server in their own process.
 
-mod about;
 pub mod cli;
 pub mod config;
 pub mod graphql;
 pub mod http;
 pub mod import;
 pub mod ingest;
+pub mod node;
 pub mod platform;
 pub mod stores;
 pub mod telemetry;

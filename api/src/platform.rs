@@ -7,6 +7,7 @@ use freehold_commands::{CommandContext, CommandExecutor};
 use freehold_ports::{
     Clock, CommandId, EventCodec, EventStore, GlobalPosition, KeyVault, ReadModels,
 };
+use freehold_projections::{Projections, SubscriptionStatus};
 use uuid::Uuid;
 
 /// The parts of a running platform, shared by every entrance.
@@ -24,8 +25,17 @@ pub struct Platform {
     pub models: Arc<dyn ReadModels>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What keeps the read models current; none where another process does.
+    pub projections: Option<Arc<Projections>>,
     /// How long a query waits for a read model to reach the position it asks for.
     pub freshness_limit: Duration,
+}
+
+impl Platform {
+    /// How the live subscription of a projection is doing, if it runs in this process.
+    pub fn live(&self, projection: &str) -> Option<SubscriptionStatus> {
+        Some(self.projections.as_ref()?.status(projection).ok()?.live)
+    }
 }
 
 /// Who sends a request, and what it belongs to; made from its token and headers.

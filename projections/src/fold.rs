@@ -1,5 +1,7 @@
 //! Folding a page of events: find the rows, apply, say what changed.
 
+use std::sync::Arc;
+
 use freehold_ports::{
     CodecError, EventCodec, GenerationId, GlobalPosition, ReadModelError, ReadModels,
     RecordedEvent, SubjectKeys, TableChanges,
@@ -7,36 +9,50 @@ use freehold_ports::{
 
 use crate::{ApplyError, DecodeEvent, MalformedRow, ProjectedEvent, Projection, Rows};
 
-/// How many rows of a table stay in memory between pages.
+/// How many rows of a table stay in memory between pages, roughly.
 const ROWS_KEPT: usize = 50_000;
 
 /// How often one event may ask for further rows before that counts as its fault.
 const MAX_FETCHES_PER_EVENT: u32 = 100;
 
+/// How often a page looks ahead over all events to come. Once is enough where each event names its
+/// rows, twice where a row names the next one; a page that goes on missing rows depends on its own
+/// writes, and then looks [`SHORT_SIGHT`] events ahead.
+const FAR_SIGHTS: u32 = 4;
+const SHORT_SIGHT: usize = 32;
+
 /// A projection with the rows it has at hand.
-pub(crate) struct Folder<P: Projection> {
-    projection: P,
+pub struct Folder<P: Projection> {
+    projection: Arc<P>,
     rows: Rows,
 }
 
 /// What a page did.
 #[derive(Debug)]
-pub(crate) struct Folded {
+pub struct Folded {
     /// Changes to write, of the events before a failure.
-    pub(crate) changes: Vec<TableChanges>,
+    pub changes: Vec<TableChanges>,
+    /// How many events were applied.
+    pub applied: usize,
     /// The event that could not be applied, if there was one; everything after it waits.
-    pub(crate) failure: Option<FoldFailure>,
+    pub failure: Option<FoldFailure>,
 }
 
 /// An event that could not be applied.
-#[derive(Debug)]
-pub(crate) struct FoldFailure {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoldFailure {
     /// Its position.
-    pub(crate) position: GlobalPosition,
+    pub position: GlobalPosition,
     /// Its type.
-    pub(crate) event_type: std::sync::Arc<str>,
+    pub event_type: Arc<str>,
     /// What is wrong, for an operator.
-    pub(crate) reason: String,
+    pub reason: String,
+}
+
+impl FoldFailure {
+    pub(crate) fn of(recorded: &RecordedEvent, reason: String) -> Self {
+        Self { position: recorded.position, event_type: recorded.event_type.clone(), reason }
+    }
 }
 
 /// Why a page could not be folded at all; trying again may help.
@@ -52,18 +68,25 @@ pub(crate) enum FoldError {
 
 impl<P: Projection> Folder<P> {
     /// A folder with no rows at hand.
-    pub(crate) fn new(projection: P) -> Self {
+    pub fn new(projection: P) -> Self {
+        Self::sharing(Arc::new(projection))
+    }
+
+    /// A folder with no rows at hand, of a projection that others use too.
+    pub(crate) fn sharing(projection: Arc<P>) -> Self {
         Self { projection, rows: Rows::default() }
     }
 
     /// The projection.
-    pub(crate) fn projection(&self) -> &P {
+    pub fn projection(&self) -> &P {
         &self.projection
     }
 
     /// Folds a page onto the rows of a generation. Nothing is written: the caller commits
-    /// [`Folded::changes`] and then calls [`settle`](Self::settle), or
-    /// [`forget`](Self::forget) when the commit failed.
+    /// [`Folded::changes`], and drops the folder if that fails.
+    ///
+    /// The rows of this page and the one before stay at hand, so a page can be folded while the
+    /// changes of the page before are still being committed, but not earlier ones.
     pub(crate) async fn fold(
         &mut self,
         models: &dyn ReadModels,
@@ -73,32 +96,40 @@ impl<P: Projection> Folder<P> {
     ) -> Result<Folded, FoldError> {
         let keys = codec.keys_for(page).await?;
         let (events, mut failure) = self.decode(codec, page, &keys);
-        self.discover(page, &events);
-        self.fetch_asked(models, generation).await?;
-        for (recorded, event) in page.iter().zip(&events) {
-            match self.apply(models, generation, recorded, event).await? {
-                Ok(()) => {}
-                Err(reason) => {
-                    failure = Some(FoldFailure {
-                        position: recorded.position,
-                        event_type: recorded.event_type.clone(),
-                        reason,
-                    });
+        let mut applied = 0;
+        let mut sights = 0;
+        for (at, (recorded, event)) in page.iter().zip(&events).enumerate() {
+            let mut fetches = 0;
+            let outcome = loop {
+                match self.apply(recorded, event) {
+                    Err(ApplyError::Missing(_)) if fetches < MAX_FETCHES_PER_EVENT => {
+                        sights += 1;
+                        fetches += 1;
+                        let ahead = if sights <= FAR_SIGHTS { page.len() } else { SHORT_SIGHT };
+                        let (recorded, events) = (page.iter().skip(at + 1), events.iter());
+                        self.discover(recorded.zip(events.skip(at + 1)).take(ahead));
+                        self.fetch_asked(models, generation).await?;
+                    }
+                    outcome => break outcome,
+                }
+            };
+            match outcome {
+                Ok(()) => applied += 1,
+                Err(error) => {
+                    let reason = match error {
+                        ApplyError::Missing(_) => {
+                            format!("asked for further rows {MAX_FETCHES_PER_EVENT} times")
+                        }
+                        ApplyError::Impossible(reason) => reason,
+                    };
+                    failure = Some(FoldFailure::of(recorded, reason));
                     break;
                 }
             }
         }
-        Ok(Folded { changes: self.rows.changes(), failure })
-    }
-
-    /// The last page's changes are stored.
-    pub(crate) fn settle(&mut self) {
-        self.rows.settle(ROWS_KEPT);
-    }
-
-    /// The last page's changes are not stored, or someone else wrote: nothing at hand is true.
-    pub(crate) fn forget(&mut self) {
-        self.rows = Rows::default();
+        let changes = self.rows.take_changes();
+        self.rows.age(ROWS_KEPT);
+        Ok(Folded { changes, applied, failure })
     }
 
     /// Decodes up to the first event that cannot be decoded.
@@ -112,52 +143,32 @@ impl<P: Projection> Folder<P> {
         for recorded in page {
             match P::Event::decode(codec, recorded, keys) {
                 Ok(event) => events.push(event),
-                Err(error) => {
-                    let failure = FoldFailure {
-                        position: recorded.position,
-                        event_type: recorded.event_type.clone(),
-                        reason: error.to_string(),
-                    };
-                    return (events, Some(failure));
-                }
+                Err(error) => return (events, Some(FoldFailure::of(recorded, error.to_string()))),
             }
         }
         (events, None)
     }
 
-    /// Runs every event up to the first row it misses, so that all of those are fetched at once.
-    fn discover(&mut self, page: &[RecordedEvent], events: &[P::Event]) {
-        for (recorded, event) in page.iter().zip(events) {
+    /// Applies one event, all of it or nothing.
+    fn apply(&mut self, recorded: &RecordedEvent, event: &P::Event) -> Result<(), ApplyError> {
+        let outcome = self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows);
+        // Whatever it answered, what it did without a row that it asked for does not count.
+        let outcome = if self.rows.lacks_some() { Err(crate::Missing.into()) } else { outcome };
+        match &outcome {
+            Ok(()) => self.rows.keep_event(),
+            Err(_) => self.rows.forget_event(),
+        }
+        outcome
+    }
+
+    /// Runs events up to the first row each of them misses, so that all of those are fetched at
+    /// once.
+    fn discover<'a>(&mut self, events: impl Iterator<Item = (&'a RecordedEvent, &'a P::Event)>) {
+        for (recorded, event) in events {
             // What it says is for the real run: here only the rows it asks for count.
             let _ = self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows);
             self.rows.forget_event();
         }
-    }
-
-    async fn apply(
-        &mut self,
-        models: &dyn ReadModels,
-        generation: &GenerationId,
-        recorded: &RecordedEvent,
-        event: &P::Event,
-    ) -> Result<Result<(), String>, FoldError> {
-        for _ in 0..MAX_FETCHES_PER_EVENT {
-            match self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows) {
-                Ok(()) => {
-                    self.rows.keep_event();
-                    return Ok(Ok(()));
-                }
-                Err(ApplyError::Missing(_)) => {
-                    self.rows.forget_event();
-                    self.fetch_asked(models, generation).await?;
-                }
-                Err(impossible) => {
-                    self.rows.forget_event();
-                    return Ok(Err(impossible.to_string()));
-                }
-            }
-        }
-        Ok(Err(format!("asked for further rows {MAX_FETCHES_PER_EVENT} times")))
     }
 
     async fn fetch_asked(

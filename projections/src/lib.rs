@@ -3,28 +3,33 @@
 //! A [`Projection`] is one pure function: an event and the rows it may read and write. Which rows
 //! those are is found out by running it: a read of a row that is not loaded stops the event, the
 //! engine fetches what all events of the page asked for in one query, and runs it again.
+//!
+//! A [`Subscription`] feeds a [`Handler`] with the pages of a log. [`Projections`] keeps every
+//! projection current, rebuilds it beside the old model, swaps, rolls back and verifies.
 
 mod column;
 mod fold;
+mod handler;
 pub mod models;
 mod projection;
+mod projections;
 mod projector;
 mod read;
-mod registry;
 mod rows;
 mod subscription;
 mod typed_row;
+mod verify;
 
 pub use column::{ColumnValue, Json};
-use fold::Folder;
+pub use fold::{FoldFailure, Folded, Folder};
+pub use handler::{HandleError, Handler};
 pub use projection::{ApplyError, DecodeEvent, ProjectedEvent, Projection};
+pub use projections::{Building, Phase, ProjectionError, ProjectionStatus, Projections, Rebuild};
 pub use read::{ReadError, TypedPage, find, query};
-pub use registry::{
-    LifecycleError, ProjectionStatus, Projections, ProjectionsBuilder, Sources, Stale, Verification,
-};
 pub use rows::{Missing, Rows};
-pub use subscription::{HandleError, Handler, Subscription, SubscriptionState, SubscriptionStatus};
+pub use subscription::{Failure, NotReached, Subscription, SubscriptionState, SubscriptionStatus};
 pub use typed_row::{MalformedRow, TypedRow};
+pub use verify::{Difference, Verification};
 
 #[doc(hidden)]
 pub use freehold_ports as ports;

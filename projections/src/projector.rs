@@ -1,176 +1,265 @@
-//! The handler that keeps one generation of a projection current.
+//! A projection as a handler: fold a page, commit it while the next one is folded.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    EventCodec, EventFilter, EventPage, GenerationId, GenerationState, GlobalPosition, LogName,
-    ReadModels,
+    EventCodec, EventFilter, EventPage, Generation, GenerationId, GenerationState, GlobalPosition,
+    LogName, ReadModelError, ReadModels, Table,
 };
-use tracing::info;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
-use crate::{Folder, HandleError, Handler, Projection};
+use crate::{FoldFailure, Folded, Folder, HandleError, Handler, Projection};
 
-/// How far a checkpoint may stand behind while no row changes, so that events which concern other
-/// projections cost this one no commit each.
-const CHECKPOINT_EVERY: u64 = 10_000;
+/// From how many events on a page is folded on a thread that may be busy for long.
+const BUSY_FROM: usize = 100;
 
-/// Folds pages into one generation, and activates it once it has caught up.
-pub(crate) struct Projector<P: Projection> {
-    folder: Folder<P>,
-    models: Arc<dyn ReadModels>,
-    codec: EventCodec,
-    generation: GenerationId,
-    name: Arc<str>,
-    stage: Stage,
-    /// The checkpoint that is stored.
-    stored: GlobalPosition,
-    /// Where the fold stands; ahead of `stored` by events that changed no row.
-    position: GlobalPosition,
-}
+/// How often the checkpoint is stored, or the active generation looked up, when there are no
+/// events to handle.
+const SELDOM: Duration = Duration::from_secs(1);
 
-/// What is left until queries read the generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Filling,
-    Prepared,
-    Active,
-}
+/// A projection whose types are not known to the caller.
+pub(crate) trait AnyProjection: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn version(&self) -> u32;
+    fn log(&self) -> LogName;
+    fn tables(&self) -> &'static [&'static Table];
 
-impl<P: Projection> Projector<P> {
-    /// A projector of a generation, under the name that its subscription is shown by.
-    pub(crate) fn new(
-        projection: P,
+    /// A handler that fills one generation, or whichever is active.
+    fn handler(
+        self: Arc<Self>,
         models: Arc<dyn ReadModels>,
         codec: EventCodec,
-        generation: GenerationId,
-        name: Arc<str>,
-    ) -> Self {
-        Self {
-            folder: Folder::new(projection),
-            models,
-            codec,
-            generation,
-            name,
-            stage: Stage::Filling,
-            stored: GlobalPosition(0),
-            position: GlobalPosition(0),
-        }
+        fills: Fills,
+    ) -> Box<dyn Handler>;
+}
+
+impl<P: Projection> AnyProjection for P {
+    fn name(&self) -> &'static str {
+        P::NAME
     }
 
-    async fn store(
-        &mut self,
-        to: GlobalPosition,
-        changes: Vec<freehold_ports::TableChanges>,
-    ) -> Result<(), HandleError> {
-        let committed = self.models.commit(self.generation.clone(), self.stored, to, changes).await;
-        match committed {
-            Ok(()) => {
-                self.folder.settle();
-                self.stored = to;
-                self.position = to;
-                Ok(())
-            }
-            Err(error) => {
-                self.folder.forget();
-                Err(HandleError::around(&error))
-            }
-        }
+    fn version(&self) -> u32 {
+        P::VERSION
     }
+
+    fn log(&self) -> LogName {
+        Projection::log(self)
+    }
+
+    fn tables(&self) -> &'static [&'static Table] {
+        Projection::tables(self)
+    }
+
+    fn handler(
+        self: Arc<Self>,
+        models: Arc<dyn ReadModels>,
+        codec: EventCodec,
+        fills: Fills,
+    ) -> Box<dyn Handler> {
+        let now = Instant::now();
+        let name = match &fills {
+            Fills::Active => P::NAME.to_owned(),
+            Fills::One(_) => format!("{}:building", P::NAME),
+        };
+        Box::new(Projector {
+            name,
+            folder: Some(Folder::sharing(self.clone())),
+            projection: self,
+            models,
+            codec,
+            fills,
+            generation: None,
+            stored: GlobalPosition(0),
+            seen: GlobalPosition(0),
+            under_way: None,
+            stored_at: now,
+            looked_at: now,
+        })
+    }
+}
+
+/// Which generation a projector fills.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fills {
+    /// The one that answers queries, also after another process has swapped it.
+    Active,
+    /// This one.
+    One(GenerationId),
+}
+
+struct Projector<P: Projection> {
+    name: String,
+    projection: Arc<P>,
+    /// Away while a page is folded; not there again if that panicked.
+    folder: Option<Folder<P>>,
+    models: Arc<dyn ReadModels>,
+    codec: EventCodec,
+    fills: Fills,
+    generation: Option<GenerationId>,
+    /// The checkpoint of the generation.
+    stored: GlobalPosition,
+    /// Every event up to here has had its effect, which is stored or under way; what lies between
+    /// the last effect and here is of no interest to the projection.
+    seen: GlobalPosition,
+    /// The commit of the last page, and the checkpoint it moves to.
+    under_way: Option<(GlobalPosition, JoinHandle<Result<(), ReadModelError>>)>,
+    stored_at: Instant,
+    looked_at: Instant,
 }
 
 #[async_trait]
 impl<P: Projection> Handler for Projector<P> {
-    fn name(&self) -> Arc<str> {
-        self.name.clone()
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn log(&self) -> LogName {
-        self.folder.projection().log()
+        Projection::log(&*self.projection)
     }
 
     fn filter(&self) -> EventFilter {
-        self.folder.projection().filter()
+        Projection::filter(&*self.projection)
     }
 
     async fn checkpoint(&mut self) -> Result<GlobalPosition, HandleError> {
-        self.folder.forget();
-        let generations = self.models.generations(&self.generation.projection).await;
-        let generations = generations.map_err(|error| HandleError::around(&error))?;
-        let Some(own) = generations.into_iter().find(|one| one.id == self.generation) else {
-            let missing = freehold_ports::ReadModelError::NoGeneration(self.generation.clone());
-            return Err(HandleError::around(&missing));
-        };
-        if own.state == GenerationState::Active {
-            self.stage = Stage::Active;
+        if let Some((_, commit)) = self.under_way.take() {
+            // However it ended, the checkpoint says what is stored.
+            let _ = commit.await;
         }
-        self.stored = own.checkpoint;
-        self.position = own.checkpoint;
-        Ok(own.checkpoint)
+        self.folder = Some(Folder::sharing(self.projection.clone()));
+        let generation = self.find_generation().await?;
+        self.stored = generation.checkpoint;
+        self.seen = generation.checkpoint;
+        self.generation = Some(generation.id);
+        Ok(self.stored)
     }
 
-    async fn handle(&mut self, page: EventPage) -> Result<(), HandleError> {
-        let folded = self
-            .folder
-            .fold(&*self.models, &self.generation, &self.codec, &page.events)
-            .await
-            .map_err(|error| HandleError::around(&error));
-        let folded = match folded {
-            Ok(folded) => folded,
-            Err(error) => {
-                self.folder.forget();
-                return Err(error);
-            }
-        };
-        let Some(failure) = folded.failure else {
-            if folded.changes.is_empty() && page.through.0 - self.stored.0 < CHECKPOINT_EVERY {
-                self.folder.settle();
-                self.position = page.through;
-                return Ok(());
-            }
-            return self.store(page.through, folded.changes).await;
-        };
-        // Everything before the event at fault is kept.
-        let before = GlobalPosition(failure.position.0 - 1);
-        if before > self.stored {
-            self.store(before, folded.changes).await?;
+    async fn handle(&mut self, page: EventPage) -> Result<GlobalPosition, HandleError> {
+        if page.events.is_empty() {
+            self.seen = page.through;
+            return Ok(self.visible());
         }
-        Err(HandleError {
-            event: Some((failure.position, failure.event_type)),
-            reason: failure.reason,
-        })
-    }
-
-    async fn caught_up(&mut self) -> Result<bool, HandleError> {
-        match self.stage {
-            Stage::Active => Ok(true),
-            Stage::Filling => {
-                let prepared = self.models.prepare(self.generation.clone()).await;
-                prepared.map_err(|error| HandleError::around(&error))?;
-                // Preparing takes time: activated only once it has caught up again.
-                self.stage = Stage::Prepared;
-                Ok(false)
-            }
-            Stage::Prepared => {
-                self.stop().await?;
-                let activated = self.models.activate(self.generation.clone()).await;
-                activated.map_err(|error| HandleError::around(&error))?;
-                self.stage = Stage::Active;
-                info!(
-                    projection = P::NAME,
-                    generation = self.generation.number,
-                    position = self.position.0,
-                    "generation answers queries"
-                );
-                Ok(true)
+        self.notice_swap().await?;
+        let through = page.through;
+        let Folded { changes, failure, .. } = self.fold(page).await?;
+        self.finish_commit().await?;
+        let to = failure.as_ref().map_or(through, before);
+        if to > self.stored {
+            let (models, generation) = (self.models.clone(), self.generation()?);
+            let from = self.stored;
+            let commit = async move { models.commit(generation, from, to, changes).await };
+            self.under_way = Some((to, tokio::spawn(commit)));
+            self.seen = to;
+        }
+        match failure {
+            None => Ok(self.visible()),
+            Some(failure) => {
+                self.finish_commit().await?;
+                Err(HandleError::Event(failure))
             }
         }
     }
 
-    async fn stop(&mut self) -> Result<(), HandleError> {
-        if self.position > self.stored {
-            self.store(self.position, Vec::new()).await?;
+    async fn settle(&mut self) -> Result<GlobalPosition, HandleError> {
+        self.finish_commit().await?;
+        if self.seen > self.stored && self.stored_at.elapsed() > SELDOM {
+            let (generation, from) = (self.generation()?, self.stored);
+            let commit = self.models.commit(generation, from, self.seen, Vec::new()).await;
+            commit.map_err(HandleError::unavailable)?;
+            self.stored = self.seen;
+            self.stored_at = Instant::now();
         }
+        self.notice_swap().await?;
+        Ok(self.visible())
+    }
+}
+
+impl<P: Projection> Projector<P> {
+    /// Up to where queries see every effect.
+    fn visible(&self) -> GlobalPosition {
+        if self.under_way.is_some() { self.stored } else { self.seen }
+    }
+
+    fn generation(&self) -> Result<GenerationId, HandleError> {
+        let asked = self.generation.clone();
+        asked.ok_or_else(|| HandleError::Unavailable("asked before its checkpoint was".into()))
+    }
+
+    async fn find_generation(&self) -> Result<Generation, HandleError> {
+        let generations = self.models.generations(P::NAME).await;
+        let mut generations = generations.map_err(HandleError::unavailable)?.into_iter();
+        match &self.fills {
+            Fills::One(id) => generations
+                .find(|generation| generation.id == *id)
+                .ok_or_else(|| HandleError::unavailable(ReadModelError::NoGeneration(id.clone()))),
+            Fills::Active => {
+                let active = generations.find(|g| g.state == GenerationState::Active);
+                let active = active.ok_or_else(|| {
+                    HandleError::unavailable(ReadModelError::NotBuilt(Arc::from(P::NAME)))
+                })?;
+                if active.version == P::VERSION {
+                    return Ok(active);
+                }
+                Err(HandleError::Unavailable(
+                    format!(
+                        "generation {} of {} was filled by version {}, this program has version {}",
+                        active.id.number,
+                        P::NAME,
+                        active.version,
+                        P::VERSION,
+                    )
+                    .into(),
+                ))
+            }
+        }
+    }
+
+    /// Another process may have activated another generation: that one is then to be filled.
+    async fn notice_swap(&mut self) -> Result<(), HandleError> {
+        if self.fills != Fills::Active || self.looked_at.elapsed() < SELDOM {
+            return Ok(());
+        }
+        self.looked_at = Instant::now();
+        if Some(self.find_generation().await?.id) == self.generation {
+            return Ok(());
+        }
+        Err(HandleError::Moved)
+    }
+
+    async fn fold(&mut self, page: EventPage) -> Result<Folded, HandleError> {
+        let generation = self.generation()?;
+        let away = || HandleError::Unavailable("the page before was not finished".into());
+        let mut folder = self.folder.take().ok_or_else(away)?;
+        let (models, codec) = (self.models.clone(), self.codec.clone());
+        let busy = page.events.len() >= BUSY_FROM;
+        let fold = async move {
+            let folded = folder.fold(&*models, &generation, &codec, &page.events).await;
+            (folder, folded)
+        };
+        let (folder, folded) = if busy {
+            let runtime = Handle::current();
+            let folding = tokio::task::spawn_blocking(move || runtime.block_on(fold));
+            folding.await.map_err(HandleError::unavailable)?
+        } else {
+            fold.await
+        };
+        self.folder = Some(folder);
+        folded.map_err(HandleError::unavailable)
+    }
+
+    async fn finish_commit(&mut self) -> Result<(), HandleError> {
+        let Some((to, commit)) = self.under_way.take() else { return Ok(()) };
+        let committed = commit.await.map_err(HandleError::unavailable)?;
+        committed.map_err(HandleError::unavailable)?;
+        self.stored = to;
+        self.stored_at = Instant::now();
         Ok(())
     }
+}
+
+fn before(failure: &FoldFailure) -> GlobalPosition {
+    GlobalPosition(failure.position.0.saturating_sub(1))
 }

@@ -1,7 +1,7 @@
 //! The rows a page of events works on, typed and in memory.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use freehold_ports::{Key, Row, RowChange, Table, TableChanges};
 
@@ -18,26 +18,14 @@ pub struct Missing;
 /// whole event was applied.
 #[derive(Default)]
 pub struct Rows {
-    tables: HashMap<TypeId, Box<dyn AnyTable>>,
+    /// Few, so that looking through them is faster than hashing.
+    tables: Vec<(TypeId, Box<dyn AnyTable>)>,
 }
 
 impl Rows {
     /// The row of that key; `None` if there is none.
     pub fn get<R: TypedRow>(&mut self, key: &R::Key) -> Result<Option<&R>, Missing> {
-        let table = self.table::<R>();
-        if let Some(place) = table.staged.iter().rposition(|(staged, _)| staged == key) {
-            return Ok(table.staged[place].1.as_ref());
-        }
-        match table.loaded.get_mut(key) {
-            Some(slot) => {
-                slot.used = true;
-                Ok(slot.row.as_ref())
-            }
-            None => {
-                table.asked.push(key.clone());
-                Err(Missing)
-            }
-        }
+        self.table::<R>().get(key)
     }
 
     /// The row is now this, whether or not there was one.
@@ -53,17 +41,22 @@ impl Rows {
 
     /// Keeps what the event wrote.
     pub(crate) fn keep_event(&mut self) {
-        self.tables.values_mut().for_each(|table| table.keep_staged());
+        self.tables.iter_mut().for_each(|(_, table)| table.keep_staged());
     }
 
     /// Forgets what the event wrote.
     pub(crate) fn forget_event(&mut self) {
-        self.tables.values_mut().for_each(|table| table.forget_staged());
+        self.tables.iter_mut().for_each(|(_, table)| table.forget_staged());
+    }
+
+    /// Whether a row was asked for that is not loaded.
+    pub(crate) fn lacks_some(&self) -> bool {
+        self.tables.iter().any(|(_, table)| table.lacks_some())
     }
 
     /// Rows that were asked for and are not loaded, each once.
     pub(crate) fn take_asked(&mut self) -> Vec<(TypeId, &'static Table, Vec<Key>)> {
-        let asked = |(id, table): (&TypeId, &mut Box<dyn AnyTable>)| {
+        let asked = |(id, table): &mut (TypeId, Box<dyn AnyTable>)| {
             let keys = table.take_asked();
             (!keys.is_empty()).then(|| (*id, table.table(), keys))
         };
@@ -77,43 +70,53 @@ impl Rows {
         keys: &[Key],
         rows: Vec<Row>,
     ) -> Result<(), MalformedRow> {
-        self.tables.get_mut(&table).map_or(Ok(()), |table| table.load(keys, rows))
+        let found = self.tables.iter_mut().find(|(id, _)| *id == table);
+        found.map_or(Ok(()), |(_, table)| table.load(keys, rows))
     }
 
-    /// What the page wrote, each row once.
-    pub(crate) fn changes(&self) -> Vec<TableChanges> {
-        self.tables.values().filter_map(|table| table.changes()).collect()
+    /// What was written since it was last asked for, each row once.
+    pub(crate) fn take_changes(&mut self) -> Vec<TableChanges> {
+        self.tables.iter_mut().filter_map(|(_, table)| table.take_changes()).collect()
     }
 
-    /// The page's changes are stored: what stays in memory is what the store holds, at most `most`
-    /// rows a table, those the page used first.
-    pub(crate) fn settle(&mut self, most: usize) {
-        self.tables.values_mut().for_each(|table| table.settle(most));
+    /// The page is done: rows that no recent page used may go, once there are many.
+    ///
+    /// Those of this page and the one before always stay: their changes may be on their way to the
+    /// store, which therefore cannot be asked for them.
+    pub(crate) fn age(&mut self, most: usize) {
+        self.tables.iter_mut().for_each(|(_, table)| table.age(most));
     }
 
     fn table<R: TypedRow>(&mut self) -> &mut LoadedTable<R> {
-        let table = self
-            .tables
-            .entry(TypeId::of::<R>())
-            .or_insert_with(|| Box::new(LoadedTable::<R>::default()));
-        let table: &mut dyn Any = &mut **table;
+        let id = TypeId::of::<R>();
+        let place = self.tables.iter().position(|(table, _)| *table == id).unwrap_or_else(|| {
+            self.tables.push((id, Box::new(LoadedTable::<R>::default())));
+            self.tables.len() - 1
+        });
+        let table: &mut dyn Any = &mut *self.tables[place].1;
         table.downcast_mut().expect("each table is stored under the type of its rows")
     }
 }
 
 /// A table whose row type is not known to the caller.
-trait AnyTable: Any + Send {
+trait AnyTable: Any + Send + Sync {
     fn table(&self) -> &'static Table;
     fn keep_staged(&mut self);
     fn forget_staged(&mut self);
+    fn lacks_some(&self) -> bool;
     fn take_asked(&mut self) -> Vec<Key>;
     fn load(&mut self, keys: &[Key], rows: Vec<Row>) -> Result<(), MalformedRow>;
-    fn changes(&self) -> Option<TableChanges>;
-    fn settle(&mut self, most: usize);
+    fn take_changes(&mut self) -> Option<TableChanges>;
+    fn age(&mut self, most: usize);
 }
 
 struct LoadedTable<R: TypedRow> {
-    loaded: HashMap<R::Key, Slot<R>>,
+    /// Used since the rows last aged.
+    fresh: HashMap<R::Key, Slot<R>>,
+    /// Used before that, and not since; nothing among them is changed.
+    aged: HashMap<R::Key, Slot<R>>,
+    /// The keys whose slots are changed, each once.
+    changed: Vec<R::Key>,
     /// What the event at hand wrote, newest last.
     staged: Vec<(R::Key, Option<R>)>,
     asked: Vec<R::Key>,
@@ -121,14 +124,35 @@ struct LoadedTable<R: TypedRow> {
 
 impl<R: TypedRow> Default for LoadedTable<R> {
     fn default() -> Self {
-        Self { loaded: HashMap::new(), staged: Vec::new(), asked: Vec::new() }
+        Self {
+            fresh: HashMap::new(),
+            aged: HashMap::new(),
+            changed: Vec::new(),
+            staged: Vec::new(),
+            asked: Vec::new(),
+        }
     }
 }
 
 struct Slot<R> {
     row: Option<R>,
     changed: bool,
-    used: bool,
+}
+
+impl<R: TypedRow> LoadedTable<R> {
+    fn get(&mut self, key: &R::Key) -> Result<Option<&R>, Missing> {
+        if let Some(place) = self.staged.iter().rposition(|(staged, _)| staged == key) {
+            return Ok(self.staged[place].1.as_ref());
+        }
+        if !self.fresh.contains_key(key) {
+            let Some((key, slot)) = self.aged.remove_entry(key) else {
+                self.asked.push(key.clone());
+                return Err(Missing);
+            };
+            self.fresh.insert(key, slot);
+        }
+        Ok(self.fresh.get(key).and_then(|slot| slot.row.as_ref()))
+    }
 }
 
 impl<R: TypedRow> AnyTable for LoadedTable<R> {
@@ -138,7 +162,15 @@ impl<R: TypedRow> AnyTable for LoadedTable<R> {
 
     fn keep_staged(&mut self) {
         for (key, row) in self.staged.drain(..) {
-            self.loaded.insert(key, Slot { row, changed: true, used: true });
+            let slot = self.fresh.get_mut(&key);
+            match slot {
+                Some(slot) if slot.row == row => {}
+                Some(Slot { changed: true, row: kept }) => *kept = row,
+                _ => {
+                    self.changed.push(key.clone());
+                    self.fresh.insert(key, Slot { row, changed: true });
+                }
+            }
         }
     }
 
@@ -146,43 +178,47 @@ impl<R: TypedRow> AnyTable for LoadedTable<R> {
         self.staged.clear();
     }
 
+    fn lacks_some(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     fn take_asked(&mut self) -> Vec<Key> {
-        let asked: std::collections::HashSet<R::Key> = self.asked.drain(..).collect();
+        let asked: HashSet<R::Key> = self.asked.drain(..).collect();
         asked.iter().map(R::key_values).collect()
     }
 
     fn load(&mut self, keys: &[Key], rows: Vec<Row>) -> Result<(), MalformedRow> {
-        for key in keys {
-            let absent = Slot { row: None, changed: false, used: true };
-            self.loaded.entry(R::key_from(key)?).or_insert(absent);
-        }
         for row in rows {
             let row = R::from_row(row)?;
-            self.loaded.insert(row.key(), Slot { row: Some(row), changed: false, used: true });
+            let slot = self.fresh.entry(row.key());
+            slot.or_insert(Slot { row: Some(row), changed: false });
+        }
+        for key in keys {
+            let slot = self.fresh.entry(R::key_from(key)?);
+            slot.or_insert(Slot { row: None, changed: false });
         }
         Ok(())
     }
 
-    fn changes(&self) -> Option<TableChanges> {
-        let change = |(key, slot): (&R::Key, &Slot<R>)| match &slot.row {
-            Some(row) => RowChange::Put(row.to_row()),
-            None => RowChange::Delete(R::key_values(key)),
-        };
-        let changes: Vec<RowChange> =
-            self.loaded.iter().filter(|(_, slot)| slot.changed).map(change).collect();
-        (!changes.is_empty()).then_some(TableChanges { table: R::TABLE, changes })
+    fn take_changes(&mut self) -> Option<TableChanges> {
+        if self.changed.is_empty() {
+            return None;
+        }
+        let mut changes = Vec::with_capacity(self.changed.len());
+        for key in self.changed.drain(..) {
+            let slot = self.fresh.get_mut(&key).expect("what is changed is fresh");
+            slot.changed = false;
+            changes.push(match &slot.row {
+                Some(row) => RowChange::Put(row.to_row()),
+                None => RowChange::Delete(R::key_values(&key)),
+            });
+        }
+        Some(TableChanges { table: R::TABLE, changes })
     }
 
-    fn settle(&mut self, most: usize) {
-        if self.loaded.len() > most {
-            self.loaded.retain(|_, slot| slot.used);
-        }
-        if self.loaded.len() > most {
-            self.loaded.clear();
-        }
-        for slot in self.loaded.values_mut() {
-            slot.changed = false;
-            slot.used = false;
+    fn age(&mut self, most: usize) {
+        if self.fresh.len() > most / 2 {
+            self.aged = std::mem::take(&mut self.fresh);
         }
     }
 }

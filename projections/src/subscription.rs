@@ -1,425 +1,551 @@
-//! A subscription: a name, a log, a handler, a checkpoint that the handler keeps with its effects.
-//!
-//! One task a subscription reads pages and hands them over. An event that the handler cannot take
-//! stops it where everybody sees it (status, metric, log) and is handed over again with back-off;
-//! nothing is ever skipped, and no other subscription waits. Absent on purpose: what the effects
-//! are, and where the checkpoint is kept.
+//! Following a log: pages in, checkpoint on, and everybody can see how far.
 
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use freehold_ports::{Clock, EventFilter, EventPage, EventStore, GlobalPosition, LogName};
+use freehold_ports::{
+    Clock, EventFilter, EventPage, EventStore, GlobalPosition, LogName, ReadError,
+};
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
+use uuid::Uuid;
 
-/// Events of a page while following, and while far behind.
-const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
-const LARGE_PAGE: NonZeroU32 = NonZeroU32::new(10_000).expect("10,000 is not zero");
-/// From how far behind large pages are read.
-const FAR: u64 = 20_000;
+use crate::handler::failed_event;
+use crate::{HandleError, Handler};
 
-/// How often the log is looked at when nothing wakes the subscription.
-const POLL: Duration = Duration::from_millis(500);
+/// How many events a page has: few when close to the head, so that each is seen soon.
+const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
+const LARGE_PAGE: NonZeroU32 = NonZeroU32::new(10_000).expect("it is not zero");
 
+/// From how many positions behind the head on pages are large.
+const FAR_BEHIND: u64 = 5_000;
+
+/// How long an idle subscription waits before it looks by itself, from the first time on.
+const FIRST_POLL: Duration = Duration::from_millis(20);
+const LAST_POLL: Duration = Duration::from_secs(1);
+
+/// How long a failed subscription waits before it tries again: doubled each time, half of it by
+/// chance.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// What a subscription does with events.
-#[async_trait]
-pub trait Handler: Send + 'static {
-    /// The subscription's name, unique.
-    fn name(&self) -> Arc<str>;
-
-    /// The log it reads.
-    fn log(&self) -> LogName;
-
-    /// The events it wants.
-    fn filter(&self) -> EventFilter;
-
-    /// The last position whose effects are stored; asked for at the start and after a failure.
-    async fn checkpoint(&mut self) -> Result<GlobalPosition, HandleError>;
-
-    /// Takes a page: all its effects are stored afterwards, or, on an error, those before it.
-    async fn handle(&mut self, page: EventPage) -> Result<(), HandleError>;
-
-    /// Every event there is was handled; called each time the end is reached. False asks to look
-    /// for further events at once, because what was done here took time.
-    async fn caught_up(&mut self) -> Result<bool, HandleError> {
-        Ok(true)
-    }
-
-    /// The subscription ends; what was put off is to be stored.
-    async fn stop(&mut self) -> Result<(), HandleError> {
-        Ok(())
-    }
-}
-
-/// Why a handler stopped.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct HandleError {
-    /// The event at fault; none when the fault is around it (a store that does not answer).
-    pub event: Option<(GlobalPosition, Arc<str>)>,
-    /// What is wrong, for an operator.
-    pub reason: String,
-}
-
-impl HandleError {
-    /// A fault that no event is to blame for.
-    pub fn around(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            reason.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        Self { event: None, reason }
-    }
-}
+/// How often a status is renewed while nothing happens.
+const TICK: Duration = Duration::from_secs(1);
 
 /// How a subscription is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubscriptionStatus {
-    /// The last position whose effects are stored or that had none.
-    pub position: GlobalPosition,
-    /// The end of its log when it last looked.
-    pub head: GlobalPosition,
-    /// When the last event it handled was recorded.
-    pub last_recorded_at: Option<DateTime<Utc>>,
-    /// Events a second it moved on by, lately.
-    pub rate: f64,
     /// What it is doing.
     pub state: SubscriptionState,
+    /// The position up to which every effect is stored and can be seen.
+    pub position: GlobalPosition,
+    /// The end of the log, as far as is known.
+    pub head: GlobalPosition,
+    /// When the oldest event that it has not handled was recorded; nothing if there is none.
+    pub behind_since: Option<DateTime<Utc>>,
+    /// Positions a second, recently.
+    pub positions_per_second: f64,
 }
 
 /// What a subscription is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SubscriptionState {
-    /// It has not reached the end of the log since it was started.
+    /// Handling events that were there before.
     CatchingUp,
-    /// It follows the log.
+    /// At the end of the log, waiting for more.
     Live,
-    /// An operator told it to wait.
+    /// Told to wait.
     Paused,
-    /// It cannot go on; it tries again at `retry_at`.
-    Failed {
-        /// The event at fault, if one is.
-        event: Option<(GlobalPosition, Arc<str>)>,
-        /// What is wrong.
-        reason: String,
-        /// How often it was tried.
-        attempts: u32,
-        /// When it is tried next.
-        retry_at: DateTime<Utc>,
-    },
-    /// It ended.
+    /// Waiting to try again.
+    Failed(Failure),
+    /// Told to end.
     Stopped,
 }
 
-impl SubscriptionState {
-    /// One word for it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::CatchingUp => "catching_up",
-            Self::Live => "live",
-            Self::Paused => "paused",
-            Self::Failed { .. } => "failed",
-            Self::Stopped => "stopped",
-        }
-    }
+/// Why a subscription does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The event it stands before and the event's type, if one event is the reason.
+    pub event: Option<(GlobalPosition, Arc<str>)>,
+    /// What is wrong.
+    pub error: String,
+    /// How often it was tried without getting on.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub next_try_at: DateTime<Utc>,
 }
 
 impl SubscriptionStatus {
-    /// How old the effects are: 0 at the end of the log, else seconds since the last handled event
-    /// was recorded; unknown before the first.
-    pub fn lag_seconds(&self, now: DateTime<Utc>) -> Option<f64> {
-        if self.position >= self.head {
-            return Some(0.0);
+    /// A subscription that has not begun.
+    pub(crate) fn new() -> Self {
+        Self {
+            state: SubscriptionState::CatchingUp,
+            position: GlobalPosition(0),
+            head: GlobalPosition(0),
+            behind_since: None,
+            positions_per_second: 0.0,
         }
-        let age = now - self.last_recorded_at?;
-        Some((age.num_microseconds().unwrap_or(i64::MAX) as f64 / 1e6).max(0.0))
+    }
+
+    /// For how long the oldest unhandled event has been waiting.
+    pub fn lag(&self, now: DateTime<Utc>) -> Duration {
+        self.behind_since.map_or(Duration::ZERO, |since| (now - since).to_std().unwrap_or_default())
+    }
+
+    /// How long it takes to the head at the present rate.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.head.0.saturating_sub(self.position.0) as f64;
+        let seconds = left / self.positions_per_second;
+        Duration::try_from_secs_f64(seconds).ok()
     }
 }
 
-/// A running subscription; dropping it lets it run on, [`stop`](Self::stop) ends it.
+/// A position was not reached in time.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{} is at position {}, not yet at {}", .name, .status.position, .wanted)]
+pub struct NotReached {
+    /// Who is behind.
+    pub name: String,
+    /// Where it should be.
+    pub wanted: GlobalPosition,
+    /// How it is doing.
+    pub status: SubscriptionStatus,
+}
+
+/// Waits until a subscription has stored every effect up to a position, at most so long.
+pub(crate) async fn wait_for(
+    name: &str,
+    mut status: watch::Receiver<SubscriptionStatus>,
+    position: GlobalPosition,
+    timeout: Duration,
+) -> Result<(), NotReached> {
+    let reached = status.wait_for(|status| status.position >= position);
+    if let Ok(Ok(_)) = tokio::time::timeout(timeout, reached).await {
+        return Ok(());
+    }
+    let status = status.borrow().clone();
+    Err(NotReached { name: name.to_owned(), wanted: position, status })
+}
+
+/// A handler following its log in a task of its own.
+///
+/// Dropping it tells the task to end; [`stop`](Self::stop) also waits until it has.
 pub struct Subscription {
+    name: String,
+    orders: watch::Sender<Orders>,
     status: watch::Receiver<SubscriptionStatus>,
-    wanted: watch::Sender<Wanted>,
     task: JoinHandle<()>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    Run,
-    Pause,
-    Stop,
-}
-
 impl Subscription {
-    /// Starts a task that hands events of `store` to `handler`.
-    pub fn start(store: Arc<dyn EventStore>, clock: Arc<dyn Clock>, handler: impl Handler) -> Self {
-        let (status, shown) = watch::channel(SubscriptionStatus {
-            position: GlobalPosition(0),
-            head: GlobalPosition(0),
-            last_recorded_at: None,
-            rate: 0.0,
-            state: SubscriptionState::CatchingUp,
+    /// Starts at the handler's checkpoint.
+    pub fn start(
+        store: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        handler: Box<dyn Handler>,
+    ) -> Self {
+        let orders = watch::Sender::new(Orders::default());
+        let status = watch::Sender::new(SubscriptionStatus::new());
+        let receiver = status.subscribe();
+        let name = handler.name().to_owned();
+        let mut follower = Follower::new(store, clock, handler, orders.subscribe(), status);
+        let task = tokio::spawn(async move {
+            follower.follow_and_retry(Until::Stopped).await;
         });
-        let (wanted, orders) = watch::channel(Wanted::Run);
-        let name = handler.name();
-        let log = handler.log();
-        let filter = handler.filter();
-        let runner = Runner { store, clock, handler, name, log, filter, status, orders };
-        Self { status: shown, wanted, task: tokio::spawn(runner.run()) }
+        Self { name, orders, status: receiver, task }
     }
 
-    /// Its status, now and whenever it changes.
+    /// How it is doing, now and whenever that changes.
     pub fn status(&self) -> watch::Receiver<SubscriptionStatus> {
         self.status.clone()
     }
 
-    /// Finishes the page in hand and waits until [`resume`](Self::resume).
-    pub async fn pause(&self) {
-        self.wanted.send_if_modified(|wanted| replace(wanted, Wanted::Run, Wanted::Pause));
-        let mut status = self.status.clone();
-        let halted = |state: &SubscriptionState| {
-            matches!(state, SubscriptionState::Paused | SubscriptionState::Stopped)
-        };
-        // An error means that the task is gone, which is as still as it gets.
-        let _ = status.wait_for(|status| halted(&status.state)).await;
+    /// Waits until every effect up to a position is stored, at most so long.
+    pub async fn wait_for(
+        &self,
+        position: GlobalPosition,
+        timeout: Duration,
+    ) -> Result<(), NotReached> {
+        wait_for(&self.name, self.status.clone(), position, timeout).await
     }
 
-    /// Goes on after a pause.
+    /// Waits after the page in hand, until it is resumed.
+    pub fn pause(&self) {
+        self.orders.send_modify(Orders::pause);
+    }
+
+    /// Goes on after a pause; after a failure, at once.
     pub fn resume(&self) {
-        self.wanted.send_if_modified(|wanted| replace(wanted, Wanted::Pause, Wanted::Run));
+        self.orders.send_modify(Orders::resume);
     }
 
-    /// Finishes the page in hand and ends.
+    /// Ends after the page in hand.
     pub async fn stop(self) {
-        self.wanted.send_replace(Wanted::Stop);
-        // An error means that the task panicked, which was logged where it happened.
+        self.orders.send_modify(|orders| orders.stop = true);
+        // It ended either way; if by a defect, its status and the log say so.
         let _ = self.task.await;
     }
 }
 
-fn replace(wanted: &mut Wanted, from: Wanted, to: Wanted) -> bool {
-    let changes = *wanted == from;
-    if changes {
-        *wanted = to;
-    }
-    changes
+/// What a subscription is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    pub(crate) stop: bool,
+    paused: bool,
+    /// Counts up to end a wait before the next try.
+    tries: u64,
 }
 
-struct Runner<H> {
+impl Orders {
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+        self.tries += 1;
+    }
+}
+
+/// How far to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until told to stop.
+    Stopped,
+    /// Until the log has no more events.
+    CaughtUp,
+    /// Through this position and no further.
+    Reached(GlobalPosition),
+}
+
+/// Why following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is where it was to go.
+    There,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Reads pages and hands them over, one after the other.
+pub(crate) struct Follower {
     store: Arc<dyn EventStore>,
     clock: Arc<dyn Clock>,
-    handler: H,
-    name: Arc<str>,
+    handler: Box<dyn Handler>,
+    name: String,
     log: LogName,
     filter: EventFilter,
+    orders: watch::Receiver<Orders>,
     status: watch::Sender<SubscriptionStatus>,
-    orders: watch::Receiver<Wanted>,
+    meters: Meters,
+    rate: Rate,
+    /// Where the failure before the one at hand was, and how often it came without getting on.
+    failed_at: Option<(GlobalPosition, u32)>,
 }
 
-/// Why a run ended.
-enum Ended {
-    Stopped,
-    Failed(HandleError),
-}
+impl Follower {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        handler: Box<dyn Handler>,
+        orders: watch::Receiver<Orders>,
+        status: watch::Sender<SubscriptionStatus>,
+    ) -> Self {
+        let name = handler.name().to_owned();
+        Self {
+            store,
+            clock,
+            meters: Meters::of(&name),
+            name,
+            log: handler.log(),
+            filter: handler.filter(),
+            handler,
+            orders,
+            status,
+            rate: Rate::default(),
+            failed_at: None,
+        }
+    }
 
-impl<H: Handler> Runner<H> {
-    async fn run(mut self) {
-        let mut attempts = 0;
+    /// Follows, waits while paused, and tries again after failures, for as long as it takes.
+    pub(crate) async fn follow_and_retry(&mut self, until: Until) -> Ended {
         loop {
-            let before = self.status.borrow().position;
-            let failure = match self.run_until_failure().await {
-                Ended::Stopped => break,
-                Ended::Failed(failure) => failure,
-            };
-            // Whoever got further met another obstacle, and starts waiting anew.
-            attempts = if self.status.borrow().position > before { 1 } else { attempts + 1 };
-            if !self.wait_after(failure, attempts).await {
-                break;
+            if self.is_stopped() {
+                self.publish(|status| status.state = SubscriptionState::Stopped);
+                return Ended::Stopped;
             }
-        }
-        if let Err(error) = self.handler.stop().await {
-            warn!(subscription = %self.name, %error, "subscription stopped without its last checkpoint");
-        }
-        self.show(|status| status.state = SubscriptionState::Stopped);
-    }
-
-    /// Shows the failure and waits for the next attempt; false when told to stop meanwhile.
-    async fn wait_after(&mut self, failure: HandleError, attempts: u32) -> bool {
-        let wait = back_off(attempts);
-        let position = failure.event.as_ref().map(|(position, _)| position.0);
-        let event_type = failure.event.as_ref().map(|(_, event_type)| &**event_type);
-        error!(
-            subscription = %self.name, position, event_type, reason = failure.reason, attempts,
-            retry_in_ms = wait.as_millis() as u64, "subscription stopped by a failure"
-        );
-        metrics::counter!("freehold_subscription_failures_total", "subscription" => self.name.to_string())
-            .increment(1);
-        let retry_at = self.clock.now() + wait;
-        let HandleError { event, reason } = failure;
-        self.show(|status| {
-            status.state = SubscriptionState::Failed { event, reason, attempts, retry_at };
-        });
-        let stopped = self.orders.wait_for(|wanted| *wanted == Wanted::Stop);
-        tokio::time::timeout(wait, stopped).await.is_err()
-    }
-
-    async fn run_until_failure(&mut self) -> Ended {
-        match self.follow().await {
-            Ok(()) => Ended::Stopped,
-            Err(failure) => Ended::Failed(failure),
-        }
-    }
-
-    /// Hands over pages until told to stop.
-    async fn follow(&mut self) -> Result<(), HandleError> {
-        let mut position = self.handler.checkpoint().await?;
-        let mut heads = self.store.subscribe_head(&self.log);
-        let mut next: Option<EventPage> = None;
-        let mut pace = Pace::start(position);
-        self.show(|status| {
-            status.position = position;
-            status.state = SubscriptionState::CatchingUp;
-        });
-        loop {
-            if !self.may_go_on().await {
-                return Ok(());
-            }
-            heads.borrow_and_update();
-            let page = match next.take() {
-                Some(page) => page,
-                None => {
-                    let far = heads.borrow().0.saturating_sub(position.0) > FAR;
-                    let limit = if far { LARGE_PAGE } else { PAGE };
-                    let page = self.store.read_all(&self.log, &self.filter, position, limit).await;
-                    page.map_err(|error| HandleError::around(&error))?
-                }
-            };
-            if page.through <= position {
-                if !self.handler.caught_up().await? {
-                    continue;
-                }
-                self.show(|status| {
-                    status.head = status.head.max(position);
-                    status.state = SubscriptionState::Live;
-                });
-                self.wait_for_news(&mut heads).await;
+            if self.orders.borrow_and_update().paused {
+                info!(subscription = %self.name, "paused");
+                self.publish(|status| status.state = SubscriptionState::Paused);
+                let _ = self.orders.changed().await;
                 continue;
             }
-            let through = page.through;
-            let last = page.events.last().map(|event| event.recorded_at);
-            let count = page.events.len();
-            // Positions have no gaps, so the next page can be read while this one is handled.
-            let (store, log, filter) = (&*self.store, &self.log, &self.filter);
-            let ahead = async {
-                if count < PAGE.get() as usize {
-                    return None;
+            self.publish(|status| status.state = SubscriptionState::CatchingUp);
+            match self.follow(until).await {
+                Ok(Some(ended)) => return ended,
+                Ok(None) | Err(HandleError::Moved) => {}
+                Err(error) => self.fail(&error).await,
+            }
+        }
+    }
+
+    /// Follows until an order comes (`None`), a failure, or the end.
+    pub(crate) async fn follow(&mut self, until: Until) -> Result<Option<Ended>, HandleError> {
+        let mut hint = self.store.subscribe_head(&self.log);
+        let mut read = self.handler.checkpoint().await?;
+        self.rate.begin(read);
+        self.publish(|status| status.position = read);
+        let mut ahead: Option<Ahead> = None;
+        let mut poll = FIRST_POLL;
+        loop {
+            if self.orders.has_changed().unwrap_or(true) {
+                let position = self.handler.settle().await?;
+                self.publish(|status| status.position = position);
+                return Ok(None);
+            }
+            let hinted = *hint.borrow_and_update();
+            let page = match ahead.take() {
+                Some(ahead) => ahead.page().await?,
+                None => {
+                    let head = self.head().max(hinted);
+                    self.read(read, head).await?
                 }
-                store.read_all(log, filter, through, LARGE_PAGE).await.ok()
             };
-            let (handled, ahead) = tokio::join!(self.handler.handle(page), ahead);
-            handled?;
-            position = through;
-            next = ahead.filter(|page| page.through > position);
-            let rate = pace.at(position);
-            let head = (*heads.borrow()).max(position);
-            self.show(|status| {
-                status.position = position;
+            let page = cut(page, until);
+            let nothing_new = page.through <= read && page.events.is_empty();
+            read = read.max(page.through);
+            let mut head = self.head().max(hinted).max(read);
+            if head == read {
+                head =
+                    self.store.head(&self.log).await.map_err(HandleError::unavailable)?.max(head);
+            }
+            let there = match until {
+                Until::Reached(end) => read >= end,
+                Until::CaughtUp | Until::Stopped => head == read,
+            };
+            if !there {
+                ahead = Some(self.read_ahead(read, head));
+            }
+            let since = page.events.first().map(|event| event.recorded_at);
+            self.status.send_if_modified(|status| {
                 status.head = head;
-                status.last_recorded_at = last.or(status.last_recorded_at);
-                status.rate = rate;
+                status.behind_since = since.or(status.behind_since);
+                false
             });
-        }
-    }
-
-    /// Waits out a pause; false when told to stop.
-    async fn may_go_on(&mut self) -> bool {
-        // A missing sender means that nobody holds the subscription: it runs on.
-        let wanted = *self.orders.borrow_and_update();
-        match wanted {
-            Wanted::Run => true,
-            Wanted::Stop => false,
-            Wanted::Pause => {
-                info!(subscription = %self.name, "subscription paused");
-                self.show(|status| status.state = SubscriptionState::Paused);
-                let order = self.orders.wait_for(|wanted| *wanted != Wanted::Pause).await;
-                let goes_on = order.is_ok_and(|wanted| *wanted == Wanted::Run);
-                self.show(|status| status.state = SubscriptionState::CatchingUp);
-                goes_on
+            let mut position = self.position();
+            if !nothing_new {
+                self.meters.events.increment(page.events.len() as u64);
+                position = self.hand_over(page).await?;
+                poll = FIRST_POLL;
+            }
+            if there {
+                position = self.handler.settle().await?;
+            }
+            self.rate.note(position);
+            self.publish(|status| {
+                status.position = position;
+                if there {
+                    status.behind_since = None;
+                    status.state = SubscriptionState::Live;
+                }
+            });
+            if there && until != Until::Stopped {
+                return Ok(Some(Ended::There));
+            }
+            if there {
+                tokio::select! {
+                    changed = hint.changed() => {
+                        // A store that is gone gives no hints: looking is left.
+                        if changed.is_err() {
+                            tokio::time::sleep(poll).await;
+                        }
+                    }
+                    () = tokio::time::sleep(poll) => poll = (poll * 2).min(LAST_POLL),
+                    _ = self.orders.changed() => self.orders.mark_changed(),
+                }
             }
         }
     }
 
-    async fn wait_for_news(&mut self, heads: &mut watch::Receiver<GlobalPosition>) {
-        let order = async {
-            // Without anybody to give orders there is only the log to wait for.
-            if self.orders.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+    /// Hands a page over; a panic is a failure like others.
+    async fn hand_over(&mut self, page: EventPage) -> Result<GlobalPosition, HandleError> {
+        AssertUnwindSafe(self.handler.handle(page)).catch_unwind().await.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(HandleError::Unavailable(format!("panicked: {}", said.unwrap_or_default()).into()))
+        })
+    }
+
+    /// Shows a failure and waits before the next try.
+    async fn fail(&mut self, error: &HandleError) {
+        let position = self.position();
+        let attempts = match self.failed_at {
+            Some((at, attempts)) if at == position => attempts.saturating_add(1),
+            _ => 1,
         };
-        let woken = async {
-            if heads.changed().await.is_err() {
-                std::future::pending::<()>().await;
+        self.failed_at = Some((position, attempts));
+        let wait = retry_after(attempts);
+        let next_try_at = self.clock.now() + wait;
+        let (event, error) = (failed_event(error), error.to_string());
+        warn!(subscription = %self.name, position = position.0, attempts, error, "failed");
+        self.meters.failures.increment(1);
+        self.publish(|status| {
+            let failure = Failure { event, error, attempts, next_try_at };
+            status.state = SubscriptionState::Failed(failure);
+        });
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
             }
-        };
-        tokio::select! {
-            () = order => {}
-            () = woken => {}
-            () = tokio::time::sleep(POLL) => {}
+            tokio::select! {
+                () = tokio::time::sleep(left.min(TICK)) => self.publish(|_| {}),
+                _ = self.orders.changed() => {
+                    self.orders.mark_changed();
+                    return;
+                }
+            }
         }
     }
 
-    fn show(&self, change: impl FnOnce(&mut SubscriptionStatus)) {
-        self.status.send_modify(change);
-        let status = self.status.borrow();
-        let name = self.name.to_string();
-        metrics::gauge!("freehold_subscription_position", "subscription" => name.clone())
-            .set(status.position.0 as f64);
-        let failed = matches!(status.state, SubscriptionState::Failed { .. });
-        metrics::gauge!("freehold_subscription_failed", "subscription" => name.clone())
-            .set(if failed { 1.0 } else { 0.0 });
-        if let Some(lag) = status.lag_seconds(self.clock.now()) {
-            metrics::gauge!("freehold_subscription_lag_seconds", "subscription" => name).set(lag);
-        }
+    /// Whether it was told to stop, or nobody is left who could tell it anything.
+    fn is_stopped(&self) -> bool {
+        self.orders.borrow().stop || self.orders.has_changed().is_err()
+    }
+
+    fn position(&self) -> GlobalPosition {
+        self.status.borrow().position
+    }
+
+    fn head(&self) -> GlobalPosition {
+        self.status.borrow().head
+    }
+
+    async fn read(
+        &mut self,
+        after: GlobalPosition,
+        head: GlobalPosition,
+    ) -> Result<EventPage, HandleError> {
+        let limit = page_size(after, head);
+        let page = self.store.read_all(&self.log, &self.filter, after, limit).await;
+        page.map_err(HandleError::unavailable)
+    }
+
+    fn read_ahead(&self, after: GlobalPosition, head: GlobalPosition) -> Ahead {
+        let (store, log, filter) = (self.store.clone(), self.log.clone(), self.filter.clone());
+        let limit = page_size(after, head);
+        let read = async move { store.read_all(&log, &filter, after, limit).await };
+        Ahead(tokio::spawn(read))
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut SubscriptionStatus)) {
+        self.status.send_modify(|status| {
+            change(status);
+            status.head = status.head.max(status.position);
+            status.positions_per_second = self.rate.per_second;
+            self.meters.show(status, self.clock.now());
+        });
     }
 }
 
-/// Doubles with each attempt, up to a limit, less up to a quarter so that not all try at once.
-fn back_off(attempts: u32) -> Duration {
+/// A page that is being read; given up when dropped.
+struct Ahead(JoinHandle<Result<EventPage, ReadError>>);
+
+impl Ahead {
+    async fn page(mut self) -> Result<EventPage, HandleError> {
+        let page = (&mut self.0).await.map_err(HandleError::unavailable)?;
+        page.map_err(HandleError::unavailable)
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn page_size(after: GlobalPosition, head: GlobalPosition) -> NonZeroU32 {
+    if head.0.saturating_sub(after.0) > FAR_BEHIND { LARGE_PAGE } else { PAGE }
+}
+
+/// Leaves out what lies behind the end.
+fn cut(mut page: EventPage, until: Until) -> EventPage {
+    if let Until::Reached(end) = until {
+        page.events.retain(|event| event.position <= end);
+        page.through = page.through.min(end);
+    }
+    page
+}
+
+/// Half of the wait is left to chance, so that what failed together does not come back together.
+fn retry_after(attempts: u32) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-    let jitter = uuid::Uuid::new_v4().as_bytes()[0];
-    let wait = doubled.min(LAST_RETRY);
-    wait - wait.mul_f64(f64::from(jitter) / 255.0 / 4.0)
+    let most = doubled.min(LAST_RETRY);
+    let [chance, ..] = *Uuid::new_v4().as_bytes();
+    most / 2 + most / 2 * u32::from(chance) / 255
 }
 
-/// Events a second, over the last seconds.
-struct Pace {
-    since: Instant,
-    from: GlobalPosition,
-    rate: f64,
+/// How fast positions go by.
+#[derive(Default)]
+struct Rate {
+    from: Option<(Instant, GlobalPosition)>,
+    per_second: f64,
 }
 
-impl Pace {
-    fn start(from: GlobalPosition) -> Self {
-        Self { since: Instant::now(), from, rate: 0.0 }
+impl Rate {
+    fn begin(&mut self, position: GlobalPosition) {
+        self.from = Some((Instant::now(), position));
     }
 
-    fn at(&mut self, position: GlobalPosition) -> f64 {
-        let seconds = self.since.elapsed().as_secs_f64();
-        if seconds >= 1.0 {
-            self.rate = (position.0 - self.from.0) as f64 / seconds;
-            *self = Self { since: Instant::now(), from: position, rate: self.rate };
-        } else if self.rate == 0.0 && seconds > 0.0 {
-            return (position.0 - self.from.0) as f64 / seconds;
+    fn note(&mut self, position: GlobalPosition) {
+        let Some((since, from)) = self.from else { return self.begin(position) };
+        let seconds = since.elapsed().as_secs_f64();
+        if seconds < 0.5 {
+            return;
         }
-        self.rate
+        let now = position.0.saturating_sub(from.0) as f64 / seconds;
+        let known = self.per_second;
+        self.per_second = if known == 0.0 { now } else { known + (now - known) * 0.3 };
+        self.begin(position);
+    }
+}
+
+/// What monitoring sees.
+struct Meters {
+    position: metrics::Gauge,
+    head: metrics::Gauge,
+    lag_seconds: metrics::Gauge,
+    failed: metrics::Gauge,
+    events: metrics::Counter,
+    failures: metrics::Counter,
+}
+
+impl Meters {
+    fn of(name: &str) -> Self {
+        let label = [metrics::Label::new("subscription", name.to_owned())];
+        let gauge = |metric| metrics::gauge!(metric, label.iter());
+        let counter = |metric| metrics::counter!(metric, label.iter());
+        Self {
+            position: gauge("freehold_subscription_position"),
+            head: gauge("freehold_subscription_head_position"),
+            lag_seconds: gauge("freehold_subscription_lag_seconds"),
+            failed: gauge("freehold_subscription_failed"),
+            events: counter("freehold_subscription_events_total"),
+            failures: counter("freehold_subscription_failures_total"),
+        }
+    }
+
+    fn show(&self, status: &SubscriptionStatus, now: DateTime<Utc>) {
+        self.position.set(status.position.0 as f64);
+        self.head.set(status.head.0 as f64);
+        self.lag_seconds.set(status.lag(now).as_secs_f64());
+        let failed = matches!(status.state, SubscriptionState::Failed(_));
+        self.failed.set(if failed { 1.0 } else { 0.0 });
     }
 }

@@ -102,7 +102,7 @@ async fn write(store: Arc<dyn EventStore>, writer: u64, events: u64) -> Vec<(Nam
     let mut version = 0;
     let mut acknowledged = Vec::new();
     for number in 0..events {
-        if writer % 5 == 0 {
+        if writer.is_multiple_of(5) {
             tokio::time::sleep(Duration::from_millis(dice.below(5))).await;
         }
         let name = (writer, number);
@@ -218,9 +218,8 @@ fn start_writing_process(folder: &Path, next: &[u64]) -> (Child, Receiver<String
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
-        // A last line that was cut off by the kill has no line break, and was not acknowledged.
-        let mut lines = stdout.split(b'\n').map_while(Result::ok).peekable();
-        while let Some(line) = lines.next() {
+        // A line that was cut off by the kill has no end, and was not acknowledged.
+        for line in stdout.split(b'\n').map_while(Result::ok) {
             let text = String::from_utf8(line).unwrap();
             if let Some(said) = text.strip_prefix("said ")
                 && let Some(said) = said.strip_suffix(" .")

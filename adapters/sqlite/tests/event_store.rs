@@ -435,6 +435,21 @@ async fn a_filtered_read_looks_a_bounded_way_and_says_how_far() {
     assert_eq!((found, calls), (1, 2));
 }
 
+#[tokio::test]
+async fn an_idle_writer_copies_the_write_ahead_log_into_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    store.append(a_note(&"x".repeat(500_000))).await.unwrap();
+    let size = || std::fs::metadata(folder.path().join("log.sqlite")).unwrap().len();
+    assert!(size() < 500_000);
+
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while size() < 500_000 {
+        assert!(Instant::now() < deadline, "the file has {} bytes", size());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 struct SetClock(AtomicI64);
 
 impl Clock for SetClock {

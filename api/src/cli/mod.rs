@@ -8,7 +8,9 @@ mod config;
 mod db;
 mod events;
 mod exit;
+mod import;
 mod output;
+mod projection;
 mod serve;
 mod stream;
 mod token;
@@ -57,12 +59,19 @@ pub struct Global {
 enum Command {
     /// Serve GraphQL, ingestion, health and metrics
     Serve(serve::Serve),
+    /// Fill the store with real data, once, and serve it
+    Demo(serve::Demo),
+    /// Import properties from a file
+    Import(import::Import),
     /// Look at events, follow them, add one, or take them all out
     #[command(subcommand)]
     Events(events::Events),
     /// Look at one aggregate
     #[command(subcommand)]
     Stream(stream::Stream),
+    /// Look at read models, and build them again
+    #[command(subcommand)]
+    Projection(projection::Projection),
     /// Make, migrate and look at the stores
     #[command(subcommand)]
     Db(db::Db),
@@ -84,6 +93,9 @@ impl Cli {
         let Self { global, command } = self;
         let result = match command {
             Command::Serve(serve) => serve.run(&global),
+            Command::Demo(demo) => demo.run(&global),
+            Command::Import(import) => import.run(&global),
+            Command::Projection(projection) => projection.run(&global),
             Command::Events(events) => events.run(&global),
             Command::Stream(stream) => stream.run(&global),
             Command::Db(db) => db.run(&global),

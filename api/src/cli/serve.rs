@@ -1,20 +1,46 @@
-//! `freehold serve`.
+//! `freehold serve` and `freehold demo`.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use async_graphql::EmptyMutation;
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::routing::get;
 use clap::Args;
+use freehold_ports::LogName;
 
 use super::{CliError, Exit, Global};
-use crate::about::{About, Live, Query};
 use crate::config::Config;
-use crate::http::graphql::{Operations, limited};
-use crate::http::{Application, ServeError, Server};
+use crate::graphql::{Limits, schema};
+use crate::http::graphql::Operations;
+use crate::http::{Application, Finally, ServeError, Server};
+use crate::import::{
+    Bars, ImportError, PLACEHOLDER_PATH, PLACEHOLDER_SVG, Progress, Silent, import_demo,
+};
+use crate::ingest;
+use crate::node::Node;
 use crate::telemetry::{Metrics, start_logging};
 
 /// Serves until it is asked to stop.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
+    #[command(flatten)]
+    listen: Listen,
+}
+
+/// Fills the store with real data, once, and serves it.
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    #[command(flatten)]
+    listen: Listen,
+    /// Import and end, without serving
+    #[arg(long)]
+    import_only: bool,
+}
+
+#[derive(Debug, Args)]
+struct Listen {
     /// Where to listen (http.listen); port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -22,30 +48,135 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
+        let config = self.listen.load(global)?;
+        super::block_on(async {
+            let node = Node::open(&config)?;
+            node.start();
+            serve(&config, node, |_| Ok(())).await
+        })
+    }
+}
+
+impl Demo {
+    pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
+        let config = self.listen.load(global)?;
+        super::block_on(async {
+            let node = Node::open(&config)?;
+            node.start();
+            let filled = fill(&config, &node, global).await;
+            if filled.is_err() || self.import_only {
+                node.stop().await;
+                return filled;
+            }
+            let quiet = global.quiet;
+            serve(&config, node, |address| if quiet { Ok(()) } else { introduce(address) }).await
+        })
+    }
+}
+
+impl Listen {
+    fn load(self, global: &Global) -> Result<Config, CliError> {
         let listen = self.listen.map(|address| ("http.listen", "--listen", address));
         let config = global.load(listen)?.config;
         start_logging(&config.log)
             .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| {
-            CliError::new(Exit::Unavailable, format!("threads cannot be started: {error}"))
-        })?;
-        runtime.block_on(serve(&config))
+        Ok(config)
     }
 }
 
-async fn serve(config: &Config) -> Result<(), CliError> {
+async fn fill(config: &Config, node: &Node, global: &Global) -> Result<(), CliError> {
+    let started = Instant::now();
+    let bars: Box<dyn Progress> =
+        if global.quiet { Box::new(Silent) } else { Box::new(Bars::default()) };
+    let tenant = Arc::from(config.tenant.default.as_str());
+    let report = import_demo(&node.platform, tenant, &*bars).await?;
+    if report.properties + report.interactions > 0 {
+        wait_for_read_models(node).await?;
+        global.output().note(&format!(
+            "imported {} properties and {} interactions in {:.1} s",
+            report.properties,
+            report.interactions,
+            started.elapsed().as_secs_f64()
+        ));
+    }
+    if report.taken > 0 {
+        global.output().note(&format!(
+            "left {} rows alone: another property of this tenant has their reference",
+            report.taken
+        ));
+    }
+    Ok(())
+}
+
+async fn wait_for_read_models(node: &Node) -> Result<(), CliError> {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    let domain = node.platform.store.head(&LogName::DOMAIN).await?;
+    let interactions = node.platform.store.head(&LogName::INTERACTIONS).await?;
+    for status in node.projections.statuses() {
+        let head = if status.log == LogName::DOMAIN { domain } else { interactions };
+        let reached = node.projections.wait_for(status.name, head, PATIENCE).await;
+        let reached = reached.map_err(|error| CliError::new(Exit::Failure, error.to_string()))?;
+        reached.map_err(|late| CliError::new(Exit::Unavailable, late.to_string()))?;
+    }
+    Ok(())
+}
+
+async fn serve(
+    config: &Config,
+    node: Node,
+    ready: impl FnOnce(std::net::SocketAddr) -> std::io::Result<()>,
+) -> Result<(), CliError> {
     let metrics = Metrics::of_process();
-    let server = Server::bind(config, application(config), metrics).await?;
+    let node = Arc::new(node);
+    let server = Server::bind(config, application(config, &node), metrics).await?;
     // On stdout, so that whoever started this on port 0 can read where it is.
     writeln!(std::io::stdout(), "listening on http://{}", server.address())?;
+    ready(server.address())?;
     let finished = server.run(asked_to_stop()).await;
     finished.map_err(|error| CliError::new(Exit::Failure, error.to_string()))
 }
 
 /// Puts together what is served.
-fn application(config: &Config) -> Application {
-    let schema = limited(About::build(Query, EmptyMutation, Live), &config.graphql).finish();
-    Application::new(Operations::new(schema))
+fn application(config: &Config, node: &Arc<Node>) -> Application {
+    let limits = Limits {
+        complexity: config.graphql.max_complexity,
+        page_cap: config.graphql.max_page,
+        introspection: true,
+    };
+    let tenant: Arc<str> = config.tenant.default.as_str().into();
+    let operations = Operations::new(schema(node.platform.clone(), limits), tenant.clone());
+    let feeds = ingest::routes(node.ingest.clone(), tenant, config.ingest.max_body_bytes);
+    let svg =
+        ([(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], PLACEHOLDER_SVG);
+    let stopping = node.clone();
+    Application {
+        operations,
+        routes: Router::new().merge(feeds).route(PLACEHOLDER_PATH, get(move || async move { svg })),
+        checks: node.checks(),
+        finally: vec![Finally::new("stores", async move {
+            stopping.stop().await;
+            Ok(())
+        })],
+    }
+}
+
+/// Says what to try, in commands that can be pasted.
+fn introduce(address: std::net::SocketAddr) -> std::io::Result<()> {
+    let event =
+        r#"{"property_id":"test-123","event_type":"property_updated","data":{"price":2000}}"#;
+    let search = r#"{"query":"{ listings(first: 3, orderBy: PRICE_ASCENDING) { nodes { id price { amountMinor currency frequency } } } }"}"#;
+    let json = "-H 'content-type: application/json'";
+    writeln!(
+        std::io::stdout(),
+        "
+Open http://{address}/graphql in a browser, or try:
+
+1. search   curl -s http://{address}/graphql {json} -d '{search}'
+2. send     curl -s http://{address}/api/events/property {json} -d '{event}'
+3. watch    freehold events tail
+
+Ctrl-C stops; run it again and everything is still there."
+    )
 }
 
 /// Waits for SIGINT or SIGTERM; the second one ends the process at once.
@@ -80,6 +211,17 @@ impl From<ServeError> for CliError {
         let exit = match error {
             ServeError::Access(_) => Exit::Refused,
             ServeError::Listen { .. } => Exit::Unavailable,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ImportError> for CliError {
+    fn from(error: ImportError) -> Self {
+        let exit = match &error {
+            ImportError::Unreadable(_) => Exit::NotFound,
+            ImportError::Malformed { .. } => Exit::Usage,
+            ImportError::Stopped(_) => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())
     }

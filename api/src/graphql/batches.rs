@@ -102,3 +102,60 @@ impl<L: Load> Batches<L> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Doubles numbers, slowly; knows no odd ones, and fails from 1,000 on.
+    #[derive(Default)]
+    struct Doubles {
+        asked: Mutex<Vec<usize>>,
+    }
+
+    impl Load for Doubles {
+        type Key = u32;
+        type Value = u32;
+
+        async fn load(&self, keys: &[u32]) -> Result<HashMap<u32, u32>, Fault> {
+            self.asked.lock().unwrap().push(keys.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if keys.contains(&1_000) {
+                return Err(Fault::Unavailable);
+            }
+            Ok(keys.iter().filter(|key| *key % 2 == 0).map(|key| (*key, key * 2)).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_at_the_same_time_asks_together() {
+        let batches = Batches::new(Doubles::default());
+        let ask = |key: u32| batches.load_one(key % 100);
+        let found = futures_util::future::join_all((0..200).map(ask)).await;
+        assert_eq!(found[4], Ok(Some(8)));
+        assert_eq!(found[5], Ok(None));
+        assert_eq!(found[104], Ok(Some(8)));
+        assert_eq!(*batches.loader.asked.lock().unwrap(), [100]);
+        assert_eq!(batches.load_one(6).await, Ok(Some(12)), "nothing is kept");
+        assert_eq!(*batches.loader.asked.lock().unwrap(), [100, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_takes_no_other_with_it() {
+        let batches = Batches::new(Doubles::default());
+        let short = tokio::time::timeout(Duration::from_millis(5), batches.load_one(2));
+        let (given_up, answered) = tokio::join!(short, batches.load_one(4));
+        assert!(given_up.is_err());
+        assert_eq!(answered, Ok(Some(8)));
+    }
+
+    #[tokio::test]
+    async fn a_fault_reaches_everyone_who_asked() {
+        let batches = Batches::new(Doubles::default());
+        let (one, other) = tokio::join!(batches.load_one(1_000), batches.load_one(2));
+        assert_eq!((one, other), (Err(Fault::Unavailable), Err(Fault::Unavailable)));
+        assert_eq!(batches.load_one(2).await, Ok(Some(4)));
+    }
+}

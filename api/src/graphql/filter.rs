@@ -9,10 +9,11 @@ use chrono::{DateTime, Utc};
 use freehold_domain as domain;
 use freehold_domain::Currency;
 use freehold_domain::property::{ListingStatus as Status, PropertyType as Type};
-use freehold_domain::user::{SearchArea, SearchFilter};
+use freehold_domain::user::SearchFilter;
 use freehold_ports::{Filter, Value};
 use freehold_projections::ColumnValue as _;
 use freehold_projections::models::account::SavedSearchRow;
+use freehold_projections::models::listing::filters_for;
 
 use super::Fault;
 use super::fault::InputFault;
@@ -391,55 +392,12 @@ impl Conditions {
 ///
 /// A saved search was checked when it was saved.
 pub(crate) fn of_search(search: &SavedSearchRow, tenant: &Arc<str>) -> Vec<Filter> {
-    let SearchFilter {
-        area,
-        price,
-        bedrooms_min,
-        bedrooms_max,
-        bathrooms_min,
-        floor_area_min_m2,
-        floor_area_max_m2,
-        statuses,
-        property_types,
-        available_by,
-    } = &search.filter.0;
     let mut conditions = Conditions::new(tenant);
-    conditions.all.extend(area.map(|area| match area {
-        SearchArea::BoundingBox { south, west, north, east } => {
-            Filter::WithinBox { south, west, north, east }
-        }
-        SearchArea::Circle { center, radius_m } => Filter::WithinRadius {
-            latitude: center.latitude,
-            longitude: center.longitude,
-            meters: f64::from(radius_m),
-        },
-    }));
-    if let Some(range) = price {
-        conditions.all.push(Filter::Equals("currency", range.currency.to_value()));
-        conditions.all.push(Filter::Equals("frequency", range.frequency.to_value()));
-        let value = |minor: Option<u64>| minor.map(|m| Value::Integer(m.cast_signed()));
-        conditions.add_range("price_minor", value(range.min_minor), value(range.max_minor));
-    }
-    let count = |count: Option<u32>| count.map(|count| Value::Integer(count.into()));
-    conditions.add_range("bedrooms", count(*bedrooms_min), count(*bedrooms_max));
-    conditions.add_range("bathrooms", bathrooms_min.map(Value::Real), None);
-    let (min, max) = (floor_area_min_m2.map(Value::Real), floor_area_max_m2.map(Value::Real));
-    conditions.add_range("living_area_m2", min, max);
-    // A name that is none of ours matches no listing.
-    let named = |names: &[String], known: fn(&str) -> Option<Value>| {
-        names.iter().filter_map(|name| known(name)).collect::<Vec<Value>>()
-    };
-    let wanted = match statuses.is_empty() {
-        true => ON_THE_MARKET.iter().map(|status| status.to_value()).collect(),
-        false => named(statuses, |name| Some(Status::from_name(name)?.to_value())),
-    };
-    conditions.all.push(Filter::OneOf("status", wanted));
-    if !property_types.is_empty() {
-        let wanted = named(property_types, |name| Some(Type::from_name(name)?.to_value()));
-        conditions.all.push(Filter::OneOf("property_type", wanted));
-    }
-    if let Some(day) = available_by {
-        conditions.all.push(Filter::AtMost("available_from", day.to_value()));
+    let filter = &search.filter.0;
+    conditions.all.extend(filters_for(filter));
+    if filter.statuses.is_empty() {
+        let on_the_market = ON_THE_MARKET.iter().map(|status| status.to_value()).collect();
+        conditions.all.push(Filter::OneOf("status", on_the_market));
     }
     conditions.all.extend(search.text.as_deref().map(|text| Filter::Text(text.to_owned())));
     conditions.all.push(Filter::IsNull("duplicate_of"));

@@ -1,4 +1,7 @@
 //! Reading one's own writes: waiting until a read model has seen a position.
+//!
+//! The projections of this process say how far they are; where another process runs them, their
+//! stored checkpoints do.
 
 use std::time::Duration;
 
@@ -23,17 +26,30 @@ pub(crate) async fn fresh(
     asked: Option<Position>,
 ) -> Result<(), Fault> {
     let Some(Position(asked)) = asked else { return Ok(()) };
-    let at = reached(&*platform.models, projection, asked, platform.freshness_limit).await?;
+    let at = reached(platform, projection, asked, platform.freshness_limit).await?;
     if at < asked { Err(Stale { projection, at, asked }.into()) } else { Ok(()) }
 }
 
 /// Waits until a projection has seen a position, or `limit` is over; answers where it stands.
 pub(crate) async fn reached(
-    models: &dyn ReadModels,
+    platform: &Platform,
     projection: &str,
     asked: GlobalPosition,
     limit: Duration,
 ) -> Result<GlobalPosition, Fault> {
+    let models = &*platform.models;
+    if let Some(projections) = &platform.projections {
+        let reached = projections.wait_for(projection, asked, limit).await;
+        let reached = reached.map_err(|error| {
+            tracing::error!(projection, %error, "a query names a projection that is not run");
+            Fault::Internal
+        })?;
+        return match reached {
+            Ok(()) => Ok(asked),
+            // Without rows there is more to say than how far they are.
+            Err(_) => checkpoint(models, projection).await,
+        };
+    }
     let deadline = Instant::now() + limit;
     let mut poll = FIRST_POLL;
     loop {

@@ -1,26 +1,27 @@
 //! Which projection each table belongs to, and every projection there is.
 
+use freehold_projections::Projection as _;
 use freehold_projections::models::account::{
-    AccountRow, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
+    AccountRow, Accounts, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
 };
-use freehold_projections::models::engagement::EngagementRow;
-use freehold_projections::models::listing::ListingRow;
-use freehold_projections::models::market::MarketStatisticsRow;
-use freehold_projections::models::property::{PropertyChangeRow, PropertyRow};
+use freehold_projections::models::engagement::{Engagement, EngagementRow};
+use freehold_projections::models::listing::{ListingRow, Listings};
+use freehold_projections::models::market::{Market, MarketStatisticsRow};
+use freehold_projections::models::property::{Properties, PropertyChangeRow, PropertyRow};
 
 use super::connection::Projected;
 use super::objects::event::LogName as Log;
 
 /// Listing periods.
-pub(crate) const LISTINGS: &str = "listings";
+pub(crate) const LISTINGS: &str = Listings::NAME;
 /// Properties in full, and their changes.
-pub(crate) const PROPERTIES: &str = "properties";
+pub(crate) const PROPERTIES: &str = Properties::NAME;
 /// Accounts with their preferences and searches.
-pub(crate) const ACCOUNTS: &str = "accounts";
+pub(crate) const ACCOUNTS: &str = Accounts::NAME;
 /// What visitors did.
-pub(crate) const ENGAGEMENT: &str = "engagement";
+pub(crate) const ENGAGEMENT: &str = Engagement::NAME;
 /// What homes cost.
-pub(crate) const MARKET: &str = "market";
+pub(crate) const MARKET: &str = Market::NAME;
 
 /// Every projection, and the log it reads.
 pub(crate) const ALL: [(&str, Log); 5] = [

@@ -26,6 +26,8 @@ impl ScalarType for Position {
             _ => None,
         };
         let advice = "send a position as this service gave it: a decimal string such as \"42\"";
+        // Stores count in signed numbers.
+        let position = position.filter(|position| i64::try_from(*position).is_ok());
         position.map(|p| Self(GlobalPosition(p))).ok_or_else(|| InputValueError::custom(advice))
     }
 
@@ -294,7 +296,8 @@ mod tests {
     #[test]
     fn positions_and_longs_are_decimal_strings() {
         let position = |text: &str| Position::parse(Value::from(text)).ok().map(|p| p.0.0);
-        assert_eq!(position("18446744073709551615"), Some(u64::MAX));
+        assert_eq!(position("9223372036854775807"), Some(u64::MAX / 2));
+        assert_eq!(position("9223372036854775808"), None);
         assert_eq!([position("-1"), position("+1"), position(""), position("1e3")], [None; 4]);
         let long = |text: &str| Long::parse(Value::from(text)).ok().map(|l| l.0);
         assert_eq!(long("-9223372036854775808"), Some(i64::MIN));

@@ -8,8 +8,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
-use super::Problem;
-use crate::config;
+use super::{Problem, RequestIds};
+use crate::{config, platform};
 
 /// What a caller may do; each role may do what the ones before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
@@ -76,6 +76,12 @@ impl Caller {
     /// Whoever reaches an open loopback address.
     pub fn local() -> Self {
         Self { actor: "local".into(), role: Role::Operator }
+    }
+
+    /// Who sends a request of a tenant, as the platform sees it.
+    pub fn acting_for(&self, tenant: Arc<str>, ids: &RequestIds) -> platform::Caller {
+        let actor = self.actor.clone();
+        platform::Caller { actor, tenant, correlation_id: ids.correlation }
     }
 
     /// Refuses a caller with a lesser role.

@@ -71,11 +71,7 @@ async fn user(
 impl Entrance {
     fn admit(&self, caller: &Caller, ids: &RequestIds) -> Result<platform::Caller, Problem> {
         caller.require(Role::Writer)?;
-        Ok(platform::Caller {
-            actor: caller.actor.clone(),
-            tenant: self.tenant.clone(),
-            correlation_id: ids.correlation,
-        })
+        Ok(caller.acting_for(self.tenant.clone(), ids))
     }
 }
 
@@ -145,4 +141,45 @@ fn respond(answer: &Answer) -> Response {
 /// Whole seconds, rounded up: a header has no others.
 fn seconds(after: Duration) -> HeaderValue {
     HeaderValue::from(after.as_millis().div_ceil(1_000).max(1) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::answer::{ItemAnswer, Notice};
+
+    fn answered(items: &[(Status, &'static str)]) -> Response {
+        let item = |(index, (status, code)): (usize, &(Status, &'static str))| {
+            let mut item = ItemAnswer::new(index, *status);
+            item.errors = vec![Notice::new(code, "because")];
+            item
+        };
+        respond(&Answer {
+            items: items.iter().enumerate().map(item).collect(),
+            position: None,
+            interactions_position: None,
+            projection_lag: None,
+            retry_after: Some(Duration::from_millis(1_200)),
+        })
+    }
+
+    #[test]
+    fn the_status_says_what_to_do_when_nothing_counts() {
+        let accepted = answered(&[(Status::Refused, "X"), (Status::Accepted, "")]);
+        assert_eq!(accepted.status(), StatusCode::ACCEPTED);
+        let refused = answered(&[(Status::Refused, "X"), (Status::Refused, "X")]);
+        assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        let full = answered(&[(Status::Refused, "X"), (Status::Retry, "OVERLOADED")]);
+        assert_eq!(full.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(full.headers()[header::RETRY_AFTER], "2");
+        let gone = answered(&[(Status::Retry, "UNAVAILABLE")]);
+        assert_eq!(gone.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn items_to_send_again_among_accepted_ones_say_after_how_long() {
+        let some = answered(&[(Status::Accepted, ""), (Status::Retry, "OVERLOADED")]);
+        assert_eq!(some.status(), StatusCode::ACCEPTED);
+        assert_eq!(some.headers()[header::RETRY_AFTER], "2");
+    }
 }

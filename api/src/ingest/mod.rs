@@ -94,6 +94,11 @@ impl Ingest {
     /// Nothing when it cannot be known now: an answer never waits or fails for it.
     async fn measure_lag(&self) -> Option<ProjectionLag> {
         let Platform { store, models, clock, .. } = &self.platform;
+        if let Some(live) = self.platform.live(LISTINGS) {
+            let seconds = live.lag(clock.now()).as_secs_f64();
+            let (position, head_position) = (live.position, live.head.max(live.position));
+            return Some(ProjectionLag { projection: LISTINGS, position, head_position, seconds });
+        }
         let generations = models.generations(LISTINGS).await.ok()?;
         let active = generations.iter().find(|one| one.state == GenerationState::Active)?;
         let position = active.checkpoint;

@@ -555,6 +555,28 @@ mod tests {
         assert_eq!(PROPERTY_FIELDS.nearest(&"ü".repeat(10_000)), None);
     }
 
+    /// The page for senders names every field and event type, and every word it gives is one.
+    #[test]
+    fn the_page_for_senders_is_in_step() {
+        let page = include_str!("README.md");
+        fn names_each<T: Copy + PartialEq>(page: &str, names: &Names<T>) {
+            for (_, names) in names.all {
+                let named = names.iter().any(|name| page.contains(&format!("`{name}`")));
+                assert!(named, "the page names none of {names:?}");
+            }
+        }
+        names_each(page, &PROPERTY_FIELDS);
+        names_each(page, &PROPERTY_EVENTS);
+        names_each(page, &USER_EVENTS);
+        let rows = page.lines().skip_while(|line| *line != "## Property data");
+        for row in rows.take_while(|line| !line.starts_with("`null`")) {
+            let cells = row.split('|').skip(1).take(2);
+            for name in cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+                assert!(PROPERTY_FIELDS.find(name).is_some(), "{name} is no field");
+            }
+        }
+    }
+
     #[test]
     fn programs_are_told_by_their_user_agent() {
         assert!(is_bot("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"));

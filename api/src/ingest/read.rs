@@ -68,7 +68,7 @@ impl Decimal {
         } else {
             let power = 10_u128.checked_pow(self.scale - digits);
             let power = power.ok_or(NumberFault::TooPrecise)?;
-            if self.digits % power != 0 {
+            if !self.digits.is_multiple_of(power) {
                 return Err(NumberFault::TooPrecise);
             }
             Some(self.digits / power)

@@ -1,5 +1,7 @@
 //! Property items: grouped by reference, each planned and stored as one.
 
+use std::sync::Arc;
+
 use freehold_commands::{CommandContext, CommandError, Executed, Loaded, Outcome};
 use freehold_domain::property::{Property, PropertyEvent, SourceRef};
 use freehold_domain::{LeaseId, ListingKey, PropertyId, StoredEvent as _};
@@ -148,7 +150,7 @@ impl Ingest {
                 Ok(executed) => {
                     self.lookups.remember(tenant, Kind::Property, source, reference, property.0);
                     pending.notices.warnings.extend(planned.warnings);
-                    return Ok(self.stored(property, executed, pending));
+                    return Ok(self.stored(tenant, property, executed, pending));
                 }
                 Err(NotPlanned::Refused(errors)) => {
                     pending.notices.warnings.extend(planned.warnings);
@@ -173,6 +175,7 @@ impl Ingest {
 
     fn stored(
         &self,
+        tenant: &Arc<str>,
         property: PropertyId,
         executed: Executed<Property>,
         pending: &mut Pending<'_>,
@@ -203,8 +206,9 @@ impl Ingest {
         item.position = last_position(&item.events, position);
         // The state that comes with a repeated answer is newer than its version says.
         if outcome != Outcome::Repeated {
-            // Whose it is is read with the news.
-            self.lookups.give_state(property, Loaded { aggregate, version, tenant: None });
+            // A stream without events belongs to nobody.
+            let tenant = (version.0 > 0).then(|| tenant.clone());
+            self.lookups.give_state(property, Loaded { aggregate, version, tenant });
         }
         pending.about(property.0, item)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_graphql::{Context, Object, Schema, Subscription};
 use freehold::config::{Config, Sources};
 use freehold::http::graphql::{Operations, limited};
-use freehold::http::{Application, Caller, FinishError, RequestIds, Server};
+use freehold::http::{Application, FinishError, Server};
 use freehold::telemetry::Metrics;
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -44,11 +44,11 @@ impl Query {
     }
 
     async fn actor(&self, context: &Context<'_>) -> String {
-        context.data_unchecked::<Caller>().actor.to_string()
+        context.data_unchecked::<freehold::platform::Caller>().actor.to_string()
     }
 
     async fn correlation(&self, context: &Context<'_>) -> String {
-        context.data_unchecked::<RequestIds>().correlation.to_string()
+        context.data_unchecked::<freehold::platform::Caller>().correlation_id.to_string()
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn config(toml: &str) -> Config {
 
 pub(crate) fn application(config: &Config) -> Application {
     let schema = limited(Schema::build(Query, Mutation, Live), &config.graphql).finish();
-    Application::new(Operations::new(schema))
+    Application::new(Operations::new(schema, "default"))
 }
 
 pub(crate) struct Running {

@@ -1,9 +1,12 @@
 //! How often listings are seen and acted on, by day; after RESO `InternetTrackingSummary`.
 
 use chrono::NaiveDate;
+use freehold_domain::interaction::{ActorType, Interaction, InteractionKind};
 use freehold_domain::{ListingKey, PropertyId};
+use freehold_ports::{EventFilter, LogName, Table};
 
-use crate::read_model;
+use super::events_of;
+use crate::{ApplyError, ProjectedEvent, Projection, Rows, TypedRow, read_model};
 
 read_model! {
     /// What visitors did with one listing on one day.
@@ -61,4 +64,142 @@ read_model! {
         bot_events: i64,
     }
     indexes [["day"]]
+}
+
+/// The place of a counter in either row.
+macro_rules! count {
+    ($row:ident, $counter:expr) => {
+        match $counter {
+            Counter::Impressions => &mut $row.impressions,
+            Counter::DetailedViews => &mut $row.detailed_views,
+            Counter::Shares => &mut $row.shares,
+            Counter::Inquiries => &mut $row.inquiries,
+            Counter::Favourites => &mut $row.favourites,
+            Counter::Other => &mut $row.other,
+            Counter::BotEvents => &mut $row.bot_events,
+        }
+    };
+}
+
+/// Fills [`EngagementRow`] and [`PropertyEngagementRow`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Engagement;
+
+impl Projection for Engagement {
+    type Event = Interaction;
+
+    const NAME: &'static str = "engagement";
+    const VERSION: u32 = 1;
+
+    fn log(&self) -> LogName {
+        LogName::INTERACTIONS
+    }
+
+    fn filter(&self) -> EventFilter {
+        events_of("interactions")
+    }
+
+    fn tables(&self) -> &'static [&'static Table] {
+        &[EngagementRow::TABLE, PropertyEngagementRow::TABLE]
+    }
+
+    fn apply(
+        &self,
+        event: ProjectedEvent<'_, Interaction>,
+        rows: &mut Rows,
+    ) -> Result<(), ApplyError> {
+        let Interaction { kind, details } = event.event;
+        let day = details.event_timestamp.date_naive();
+        let counter = Counter::of(*kind, details.actor_type);
+        match (details.listing, details.property) {
+            (Some(listing), property) => {
+                let row = rows.get::<EngagementRow>(&(listing, day))?.cloned();
+                let mut row = row.unwrap_or(EngagementRow {
+                    listing,
+                    day,
+                    property: None,
+                    impressions: 0,
+                    detailed_views: 0,
+                    shares: 0,
+                    inquiries: 0,
+                    favourites: 0,
+                    other: 0,
+                    bot_events: 0,
+                });
+                row.property = row.property.or(property);
+                *count!(row, counter) += 1;
+                rows.put(row);
+            }
+            (None, Some(property)) => {
+                let row = rows.get::<PropertyEngagementRow>(&(property, day))?.cloned();
+                let mut row = row.unwrap_or(PropertyEngagementRow {
+                    property,
+                    day,
+                    impressions: 0,
+                    detailed_views: 0,
+                    shares: 0,
+                    inquiries: 0,
+                    favourites: 0,
+                    other: 0,
+                    bot_events: 0,
+                });
+                *count!(row, counter) += 1;
+                rows.put(row);
+            }
+            // A search or a sign-in is about no listing; the log keeps it.
+            (None, None) => {}
+        }
+        Ok(())
+    }
+}
+
+/// The one count of a row that an interaction raises.
+#[derive(Clone, Copy)]
+enum Counter {
+    Impressions,
+    DetailedViews,
+    Shares,
+    Inquiries,
+    Favourites,
+    Other,
+    BotEvents,
+}
+
+impl Counter {
+    fn of(kind: InteractionKind, actor: ActorType) -> Self {
+        use InteractionKind as K;
+        match actor {
+            ActorType::Bot => return Self::BotEvents,
+            ActorType::Agent | ActorType::Client | ActorType::Consumer | ActorType::Unknown => {}
+        }
+        match kind {
+            K::Impression => Self::Impressions,
+            K::DetailedView => Self::DetailedViews,
+            K::Share => Self::Shares,
+            K::SubmissionOfLeadForm | K::ClickedOnEmailAddress | K::ClickedOnPhoneNumber => {
+                Self::Inquiries
+            }
+            K::Favorited => Self::Favourites,
+            K::ExitDetailedView
+            | K::Maybe
+            | K::Discard
+            | K::Search
+            | K::ScrolledDepth
+            | K::PhotoGallery
+            | K::VirtualTour
+            | K::PropertyVideos
+            | K::DrivingDirections
+            | K::Printed
+            | K::Comments
+            | K::ClickToPrimaryHostedSite
+            | K::ObjectModified
+            | K::SignIn
+            | K::SignOut => Self::Other,
+        }
+    }
+}
+
+/// Detailed views for each impression; `None` without impressions.
+pub fn click_through(detailed_views: i64, impressions: i64) -> Option<f64> {
+    (impressions > 0).then(|| detailed_views as f64 / impressions as f64)
 }

@@ -1,10 +1,12 @@
 //! Reading: a few connections on blocking threads, each remembering texts that repeat.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
+use foldhash::fast::RandomState;
 use freehold_domain::SubjectId;
 use freehold_ports::{
     Appended, CommandId, EventFilter, EventId, EventPage, Fingerprint, GlobalPosition, LogName,
@@ -274,18 +276,19 @@ fn events(
     statement: &mut Statement<'_>,
     bounds: [i64; 3],
 ) -> Result<Vec<RecordedEvent>, ReadError> {
+    let mut names = PageNames { connection, known: names, page: HashMap::default() };
+    let mut payloads = Payloads::default();
     let mut rows = statement.query(bounds).map_err(unavailable)?;
     let mut events = Vec::with_capacity((bounds[2] as usize).min(1_000));
     while let Some(row) = rows.next().map_err(unavailable)? {
         let position = GlobalPosition(row.get::<_, i64>(0).map_err(unavailable)? as u64);
         let stored = Stored { row, position };
-        let mut name = |column| {
-            name_of(connection, names, stored.number(column)?)?
-                .ok_or_else(|| stored.damaged(column))
-        };
+        let mut name =
+            |column| names.get(stored.number(column)?)?.ok_or_else(|| stored.damaged(column));
+        let stream = log.stream(connection, stored.number(1)?)?;
         events.push(RecordedEvent {
             position,
-            stream: log.stream(connection, stored.number(1)?)?.ok_or_else(|| stored.damaged(1))?,
+            stream: stream.ok_or_else(|| stored.damaged(1))?,
             version: StreamVersion(stored.number(2)? as u64),
             event_id: EventId(stored.uuid(10)?),
             event_type: name(3)?,
@@ -302,28 +305,73 @@ fn events(
             subjects: stored.subjects(14)?,
             tags: stored.tags(15)?,
             codec: stored.codec(5)?,
-            payload: stored.payload(16)?,
+            payload: payloads.keep(stored.blob(16)?.ok_or_else(|| stored.damaged(16))?),
         });
     }
     Ok(events)
 }
 
-fn name_of(
-    connection: &Connection,
-    names: &mut RecentlyUsed<i64, Arc<str>>,
-    id: i64,
-) -> Result<Option<Arc<str>>, ReadError> {
-    if let Some(name) = names.get(&id) {
-        return Ok(Some(name));
+/// Names for the events of one page.
+///
+/// Each page gets copies of its own: counting the users of one text from every reader and every
+/// consumer at the same time would cost more than reading the rows.
+struct PageNames<'c> {
+    connection: &'c Connection,
+    known: &'c mut RecentlyUsed<i64, Arc<str>>,
+    page: HashMap<i64, Arc<str>, RandomState>,
+}
+
+impl PageNames<'_> {
+    fn get(&mut self, id: i64) -> Result<Option<Arc<str>>, ReadError> {
+        if let Some(name) = self.page.get(&id) {
+            return Ok(Some(name.clone()));
+        }
+        let known = match self.known.get(&id) {
+            Some(name) => Some(name),
+            None => self.look_up(id)?,
+        };
+        Ok(known.map(|name| self.page.entry(id).or_insert(Arc::from(&*name)).clone()))
     }
-    let sql = "SELECT text FROM name WHERE id = ?1";
-    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
-    let name = statement.query_row([id], |row| row.get::<_, Arc<str>>(0));
-    let name = name.optional().map_err(unavailable)?;
-    if let Some(name) = &name {
-        names.insert(id, name.clone());
+
+    fn look_up(&mut self, id: i64) -> Result<Option<Arc<str>>, ReadError> {
+        let sql = "SELECT text FROM name WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
+        let name = statement.query_row([id], |row| row.get::<_, Arc<str>>(0));
+        let name = name.optional().map_err(unavailable)?;
+        if let Some(name) = &name {
+            self.known.insert(id, name.clone());
+        }
+        Ok(name)
     }
-    Ok(name)
+}
+
+/// Payloads side by side in few allocations; whoever keeps one keeps its neighbours, up to
+/// [`Self::LARGEST`] bytes.
+struct Payloads {
+    room: BytesMut,
+    next: usize,
+}
+
+impl Default for Payloads {
+    fn default() -> Self {
+        Self { room: BytesMut::new(), next: 4 << 10 }
+    }
+}
+
+impl Payloads {
+    const LARGEST: usize = 64 << 10;
+
+    fn keep(&mut self, payload: &[u8]) -> Bytes {
+        if payload.len() > Self::LARGEST / 16 {
+            return Bytes::copy_from_slice(payload);
+        }
+        if self.room.capacity() < payload.len() {
+            self.room = BytesMut::with_capacity(self.next);
+            self.next = Self::LARGEST.min(self.next * 4);
+        }
+        self.room.extend_from_slice(payload);
+        self.room.split().freeze()
+    }
 }
 
 impl Log {
@@ -404,11 +452,6 @@ impl Stored<'_> {
     fn codec(&self, column: usize) -> Result<PayloadCodec, ReadError> {
         let number = u8::try_from(self.number(column)?).ok();
         number.and_then(PayloadCodec::from_number).ok_or_else(|| self.damaged(column))
-    }
-
-    fn payload(&self, column: usize) -> Result<Bytes, ReadError> {
-        let bytes = self.blob(column)?.ok_or_else(|| self.damaged(column))?;
-        Ok(Bytes::copy_from_slice(bytes))
     }
 }
 

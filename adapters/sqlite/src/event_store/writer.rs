@@ -29,7 +29,7 @@ const REMEMBERED_NAMES: usize = 10_000;
 /// Fewer answers are given by the writer itself: handing them over would take longer.
 const ANSWERS_TO_HAND_OVER: usize = 4;
 
-/// Pages in the write-ahead log before they are copied into the file: 64 MiB.
+/// Pages in the write-ahead log before a busy writer copies them into the file: 64 MiB.
 const CHECKPOINT_PAGES: i64 = 16_384;
 /// Pages before the writer waits for readers to leave the write-ahead log, so that it starts over.
 const RESTART_PAGES: i64 = 4 * CHECKPOINT_PAGES;
@@ -97,11 +97,13 @@ impl Writer {
         loop {
             let (mut batch, mut room) = (Vec::new(), BATCH);
             match self.queue.take(&mut batch, &mut room, SWEEP_INTERVAL) {
-                Taken::Work => self.write(&mut session, batch, room)?,
-                Taken::Idle => {}
+                Taken::Work => {
+                    self.write(&mut session, batch, room)?;
+                    session.keep_house(CHECKPOINT_PAGES)?;
+                }
+                Taken::Idle => session.keep_house(1)?,
                 Taken::Closed => return Ok(()),
             }
-            session.keep_house()?;
         }
     }
 
@@ -299,9 +301,9 @@ impl<'c> Session<'c> {
     }
 
     /// Between batches: keeps the write-ahead log short and command ids few.
-    fn keep_house(&mut self) -> rusqlite::Result<()> {
+    fn keep_house(&mut self, checkpoint_pages: i64) -> rusqlite::Result<()> {
         if self.checkpointed_at.elapsed() >= CHECKPOINT_INTERVAL {
-            self.checkpoint()?;
+            self.checkpoint(checkpoint_pages)?;
             self.checkpointed_at = Instant::now();
         }
         if Instant::now() >= self.next_sweep {
@@ -316,13 +318,14 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    /// Copies pages from the write-ahead log into the file once there are many.
+    /// Copies pages from the write-ahead log into the file if there are so many to copy.
     ///
     /// No reader waits for that. Readers of old pages keep the write-ahead log from starting over;
     /// if it has grown too long, the writer waits a moment for them to leave.
-    fn checkpoint(&mut self) -> rusqlite::Result<()> {
-        let pages: i64 = self.wal_size.query_row([], |row| row.get(1))?;
-        if pages < CHECKPOINT_PAGES {
+    fn checkpoint(&mut self, least: i64) -> rusqlite::Result<()> {
+        let (pages, copied): (i64, i64) =
+            self.wal_size.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        if pages - copied < least && pages < RESTART_PAGES {
             return Ok(());
         }
         let started = Instant::now();

@@ -87,6 +87,17 @@ pub(super) fn checkpoint(
         .ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))
 }
 
+/// Whether everything that queries need of a generation is made.
+pub(super) fn is_prepared(
+    connection: &Connection,
+    generation: &GenerationId,
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT NOT EXISTS
+               (SELECT 1 FROM generation_step WHERE projection = ?1 AND number = ?2)";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_row(params![generation.projection, generation.number], |row| row.get(0))
+}
+
 pub(super) fn move_checkpoint(
     connection: &Connection,
     generation: &GenerationId,

@@ -29,6 +29,14 @@ const FEW: usize = 10_000;
 /// Fewer candidates than this are not worth another count.
 const VERY_FEW: usize = 500;
 
+/// The index of words reads all occurrences of a word's beginning before it gives the first one. So
+/// it is asked for rare words only: those that few rows of a sample have.
+const SAMPLE: u64 = 500;
+const RARE: i64 = 10;
+
+/// A text that so many rows of the sample have is found by walking before an index has answered.
+const FREQUENT: i64 = 3;
+
 /// The most words a text may have, and the most values [`Filter::OneOf`] may list.
 const MAX_WORDS: usize = 64;
 const MAX_VALUES: usize = 10_000;
@@ -221,7 +229,7 @@ pub(super) fn count(
 ) -> Result<u64, ReadModelError> {
     let (number, _) = catalogue::active(reader, projection)?;
     let scope = Scope::new(reader, planner, projection, number, table)?;
-    let source = scope.candidates(filters)?.unwrap_or(Source::Rows);
+    let source = scope.candidates(filters, &Source::Rows, &[])?.unwrap_or(Source::Rows);
     let mut select = scope.select(&source, filters);
     select.expr(Expr::cust("count(*)"));
     let mut counted = 0;
@@ -398,23 +406,35 @@ impl<'a> Scope<'a> {
 
     /// Chooses the plan, see the head of this file.
     fn choose(&self, filters: &[Filter], terms: &[Term]) -> Result<Source, ReadModelError> {
-        if let Some(candidates) = self.candidates(filters)? {
-            return Ok(candidates);
-        }
-        Ok(self.index_in_order(filters, terms).map_or(Source::Rows, Source::Index))
+        let walk = self.index_in_order(filters, terms).map_or(Source::Rows, Source::Index);
+        Ok(self.candidates(filters, &walk, terms)?.unwrap_or(walk))
     }
 
-    /// The rows that some filters leave, if they are few.
-    fn candidates(&self, filters: &[Filter]) -> Result<Option<Source>, ReadModelError> {
+    /// The rows that some filters leave, if they are few; else they are to be found by `walk`.
+    fn candidates(
+        &self,
+        filters: &[Filter],
+        walk: &Source,
+        terms: &[Term],
+    ) -> Result<Option<Source>, ReadModelError> {
         if !self.layout.same {
             return Ok(None);
         }
         let mut best: Option<Vec<i64>> = None;
         let mut met = HashSet::new();
-        for probe in self.probes(filters) {
-            if best.as_ref().is_some_and(|rows| rows.len() <= VERY_FEW) {
-                break;
-            }
+        let texts = filters.iter().enumerate().filter_map(|(at, filter)| match filter {
+            Filter::Text(text) => Some((at, search_words(text))),
+            _ => None,
+        });
+        let by_text = texts.filter(|(_, words)| !words.is_empty()).map(|(at, words)| {
+            let rare = self.rare_words(&words, filters, walk, terms)?;
+            let meets = if rare.len() == words.len() { vec![at] } else { Vec::new() };
+            let select = self.rows_with(&rare);
+            Ok((!rare.is_empty()).then_some(Probe { select, source: Source::Rows, meets }))
+        });
+        let others = self.probes(filters).into_iter().map(|probe| Ok(Some(probe)));
+        for probe in others.chain(by_text) {
+            let Some(probe) = probe? else { continue };
             let mut rows = Vec::new();
             let mut select = probe.select;
             select.limit(self.few as u64 + 1);
@@ -430,49 +450,85 @@ impl<'a> Scope<'a> {
             if let Some(others) = &best {
                 rows.retain(|row| others.binary_search(row).is_ok());
             }
-            best = Some(rows);
             met.extend(probe.meets);
+            let enough = rows.len() <= VERY_FEW;
+            best = Some(rows);
+            if enough {
+                break;
+            }
         }
         Ok(best.map(|rows| Source::Candidates { rows, met }))
     }
 
-    /// Every way to some rows by an index, the ones that usually leave the fewest first.
-    fn probes(&self, filters: &[Filter]) -> Vec<Probe> {
-        let mut probes = Vec::new();
-        for (at, filter) in filters.iter().enumerate() {
-            match filter {
-                Filter::WithinBox { south, west, north, east } => {
-                    let (south, west, north, east) = (*south, *west, *north, *east);
-                    let select = self.places_in(GeoBox { south, west, north, east });
-                    probes.push(Probe { select, source: Source::Rows, meets: Vec::new() });
-                }
-                Filter::WithinRadius { latitude, longitude, meters } => {
-                    let around = GeoBox::around(*latitude, *longitude, *meters);
-                    let select = self.places_in(around);
-                    probes.push(Probe { select, source: Source::Rows, meets: Vec::new() });
-                }
-                Filter::Text(text) => {
-                    let words = search_words(text);
-                    if !words.is_empty() {
-                        let select = self.rows_with(&words);
-                        probes.push(Probe { select, source: Source::Rows, meets: vec![at] });
-                    }
-                }
-                _ => {}
-            }
+    /// The words of a text that are worth looking up; none if the text as a whole is frequent.
+    fn rare_words(
+        &self,
+        words: &str,
+        filters: &[Filter],
+        walk: &Source,
+        terms: &[Term],
+    ) -> Result<String, ReadModelError> {
+        let fixed: Vec<Filter> =
+            filters.iter().filter(|filter| fixes(filter).is_some()).cloned().collect();
+        let mut sample = self.select(walk, &fixed);
+        for name in self.table.text_search {
+            sample.expr_as(self.column_named(name), *name);
         }
+        terms.iter().for_each(|term| self.order_by(&mut sample, term));
+        let mut select = Builder::select();
+        select.from_subquery(sample.limit(SAMPLE).take(), "_sample");
+        let each: Vec<&str> = split_words(words).collect();
+        for words in std::iter::once(words).chain(each.iter().copied()) {
+            let columns = self.table.text_search.iter().map(|name| Expr::col(*name));
+            let begin =
+                Func::cust("words_begin").args(std::iter::once(Expr::val(words)).chain(columns));
+            select.expr(Func::cust("total").arg(begin));
+        }
+        let mut counts = Vec::new();
+        self.run(walk, &select, |row| {
+            let count = |place| row.get::<_, f64>(place).map(|count| count as i64);
+            counts = (0..=each.len()).map(count).collect::<Result<_, _>>().map_err(unavailable)?;
+            Ok(())
+        })?;
+        let (all, counts) = counts.split_first().expect("a sum without groups has one row");
+        if *all >= FREQUENT {
+            return Ok(String::new());
+        }
+        Ok(each
+            .iter()
+            .zip(counts)
+            .filter(|(_, count)| **count <= RARE)
+            .map(|(word, _)| *word)
+            .collect())
+    }
+
+    /// Every way to some rows by an index over places or columns.
+    fn probes(&self, filters: &[Filter]) -> Vec<Probe> {
+        let areas = filters.iter().filter_map(|filter| match filter {
+            Filter::WithinBox { south, west, north, east } => {
+                Some(GeoBox { south: *south, west: *west, north: *north, east: *east })
+            }
+            Filter::WithinRadius { latitude, longitude, meters } => {
+                Some(GeoBox::around(*latitude, *longitude, *meters))
+            }
+            _ => None,
+        });
+        // Points in the index are rounded, so the row itself is to be checked too.
+        let by_area = |area| {
+            let select = self.places_in(area);
+            Probe { select, source: Source::Rows, meets: Vec::new() }
+        };
+        let mut probes: Vec<Probe> = areas.map(by_area).collect();
         let mut usable: Vec<(String, Vec<usize>)> = self
             .indexes()
             .map(|(name, columns)| (name, self.usable_filters(&columns, filters)))
             .filter(|(_, usable)| !usable.is_empty())
             .collect();
         usable.sort_by_key(|(_, usable)| std::cmp::Reverse(usable.len()));
-        let mut counted: Vec<Vec<usize>> = Vec::new();
         for (name, meets) in usable {
-            if counted.iter().any(|other| meets.iter().all(|at| other.contains(at))) {
+            if probes.iter().any(|other| meets.iter().all(|at| other.meets.contains(at))) {
                 continue;
             }
-            counted.push(meets.clone());
             let mut select = self.all_rows();
             select.column((ROWS, "_row"));
             for at in &meets {

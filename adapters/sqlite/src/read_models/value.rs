@@ -25,6 +25,20 @@ impl ToSql for Bound<'_> {
     }
 }
 
+/// Whether that is how the value is stored.
+pub(super) fn is_stored_as(value: &Value, stored: ValueRef<'_>) -> bool {
+    match (value, stored) {
+        (Value::Null, ValueRef::Null) => true,
+        (Value::Bool(yes), ValueRef::Integer(number)) => i64::from(*yes) == number,
+        (Value::Integer(number), ValueRef::Integer(stored)) => *number == stored,
+        (Value::Real(number), ValueRef::Real(stored)) => *number == stored,
+        (Value::Text(text), ValueRef::Text(stored)) => text.as_bytes() == stored,
+        (Value::Uuid(id), ValueRef::Blob(stored)) => id.as_bytes() == stored,
+        (Value::Timestamp(at), ValueRef::Integer(micros)) => at.timestamp_micros() == micros,
+        _ => false,
+    }
+}
+
 /// A value as the query builder takes it.
 pub(super) fn to_builder(value: &Value) -> sea_query::Value {
     match value {

@@ -5,16 +5,16 @@
 //! one piece of preparing it, swapping) comes between them.
 
 use freehold_ports::{
-    GenerationId, GlobalPosition, ReadModelError, RowChange, TableChanges, Value,
+    GenerationId, GlobalPosition, ReadModelError, RowChange, Table, TableChanges, Value,
 };
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::catalogue;
 use super::connection::{Shared, lock};
 use super::schema::{PhysicalTable, quoted};
 use super::unavailable;
-use super::value::Bound;
+use super::value::{Bound, is_stored_as};
 
 /// The most rows that commits may gather in one transaction; a larger one goes alone.
 const ROWS_PER_TRANSACTION: usize = 20_000;
@@ -173,19 +173,23 @@ fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), ReadModel
             actual,
         });
     }
-    for changes in &commit.changes {
-        write_table(transaction, commit.generation.number, changes).map_err(unavailable)?;
+    let prepared = catalogue::is_prepared(transaction, &commit.generation).map_err(unavailable)?;
+    for TableChanges { table, changes } in &commit.changes {
+        let physical = PhysicalTable::new(table.name, commit.generation.number);
+        let write = if prepared { write_indexed } else { write_bare };
+        write(transaction, table, &physical, changes).map_err(unavailable)?;
     }
     catalogue::move_checkpoint(transaction, &commit.generation, commit.to)
 }
 
-fn write_table(
+/// Writes to a table that has no index but its key: one statement a row.
+fn write_bare(
     transaction: &Transaction<'_>,
-    generation: u32,
-    TableChanges { table, changes }: &TableChanges,
+    table: &Table,
+    physical: &PhysicalTable,
+    changes: &[RowChange],
 ) -> rusqlite::Result<()> {
-    let physical = PhysicalTable::new(table.name, generation);
-    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+    let names = names_of(table);
     let (key, others) = names.split_at(table.key_columns);
     let updates: Vec<String> =
         others.iter().map(|name| format!("\"{name}\" = excluded.\"{name}\"")).collect();
@@ -193,28 +197,104 @@ fn write_table(
         [] => "NOTHING".to_owned(),
         updates => format!("UPDATE SET {}", updates.join(", ")),
     };
-    let mut put = transaction.prepare_cached(&format!(
-        "INSERT INTO \"{}\" ({}) VALUES ({}) ON CONFLICT ({}) DO {conflict}",
-        physical.rows(),
-        quoted(&names),
-        vec!["?"; names.len()].join(", "),
-        quoted(key),
-    ))?;
-    let equals: Vec<String> = key.iter().map(|name| format!("\"{name}\" = ?")).collect();
-    let mut delete = transaction.prepare_cached(&format!(
-        "DELETE FROM \"{}\" WHERE {}",
-        physical.rows(),
-        equals.join(" AND "),
-    ))?;
+    let insert = insert(table, physical);
+    let mut put = transaction
+        .prepare_cached(&format!("{insert} ON CONFLICT ({}) DO {conflict}", quoted(key)))?;
+    let mut delete = transaction.prepare_cached(&delete(table, physical))?;
     for change in changes {
-        let (statement, values): (_, &[Value]) = match change {
-            RowChange::Put(row) => (&mut put, &row.0),
-            RowChange::Delete(key) => (&mut delete, &key.0),
-        };
-        for (place, value) in values.iter().enumerate() {
-            statement.raw_bind_parameter(place + 1, Bound(value))?;
+        match change {
+            RowChange::Put(row) => execute(&mut put, &row.0)?,
+            RowChange::Delete(key) => execute(&mut delete, &key.0)?,
         }
-        statement.raw_execute()?;
     }
     Ok(())
+}
+
+/// Writes to a table with all its indexes: reads the row first, and touches only the columns that
+/// differ, because every index over a column that is set is written, whether it differs or not.
+fn write_indexed(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    physical: &PhysicalTable,
+    changes: &[RowChange],
+) -> rusqlite::Result<()> {
+    let names = names_of(table);
+    let mut find = transaction.prepare_cached(&format!(
+        "SELECT {}, _row FROM \"{}\" WHERE {}",
+        quoted(&names),
+        physical.rows(),
+        key_equals(table),
+    ))?;
+    let mut insert = transaction.prepare_cached(&insert(table, physical))?;
+    let mut delete = transaction.prepare_cached(&delete(table, physical))?;
+    let mut different = Vec::with_capacity(names.len());
+    for change in changes {
+        let values = match change {
+            RowChange::Put(row) => &row.0,
+            RowChange::Delete(key) => {
+                execute(&mut delete, &key.0)?;
+                continue;
+            }
+        };
+        bind(&mut find, &values[..table.key_columns])?;
+        let mut found = find.raw_query();
+        let Some(stored) = found.next()? else {
+            execute(&mut insert, values)?;
+            continue;
+        };
+        different.clear();
+        for (place, value) in values.iter().enumerate() {
+            if !is_stored_as(value, stored.get_ref(place)?) {
+                different.push(place);
+            }
+        }
+        if different.is_empty() {
+            continue;
+        }
+        let row: i64 = stored.get(names.len())?;
+        drop(found);
+        let sets: Vec<String> =
+            different.iter().map(|place| format!("\"{}\" = ?", names[*place])).collect();
+        let mut update = transaction.prepare_cached(&format!(
+            "UPDATE \"{}\" SET {} WHERE _row = ?",
+            physical.rows(),
+            sets.join(", "),
+        ))?;
+        for (parameter, place) in (1..).zip(&different) {
+            update.raw_bind_parameter(parameter, Bound(&values[*place]))?;
+        }
+        update.raw_bind_parameter(different.len() + 1, row)?;
+        update.raw_execute()?;
+    }
+    Ok(())
+}
+
+fn names_of(table: &Table) -> Vec<&'static str> {
+    table.columns.iter().map(|column| column.name).collect()
+}
+
+fn key_equals(table: &Table) -> String {
+    let key = &table.columns[..table.key_columns];
+    let equals: Vec<String> = key.iter().map(|column| format!("\"{}\" = ?", column.name)).collect();
+    equals.join(" AND ")
+}
+
+fn insert(table: &Table, physical: &PhysicalTable) -> String {
+    let names = names_of(table);
+    let values = vec!["?"; names.len()].join(", ");
+    format!("INSERT INTO \"{}\" ({}) VALUES ({values})", physical.rows(), quoted(&names))
+}
+
+fn delete(table: &Table, physical: &PhysicalTable) -> String {
+    format!("DELETE FROM \"{}\" WHERE {}", physical.rows(), key_equals(table))
+}
+
+fn bind(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
+    let mut values = (1..).zip(values);
+    values.try_for_each(|(place, value)| statement.raw_bind_parameter(place, Bound(value)))
+}
+
+fn execute(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
+    bind(statement, values)?;
+    statement.raw_execute().map(|_| ())
 }

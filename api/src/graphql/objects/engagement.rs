@@ -3,7 +3,7 @@
 use async_graphql::{Context, SimpleObject};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use freehold_domain::ListingKey;
-use freehold_projections::models::engagement::EngagementRow;
+use freehold_projections::models::engagement::{EngagementRow, click_through};
 
 use crate::graphql::loaders::{Part, Slice};
 use crate::graphql::scalars::Date;
@@ -116,15 +116,10 @@ impl Engagement {
                 inquiries: row.inquiries,
                 other: row.other,
                 bot_events: row.bot_events,
-                click_through_rate: rate(row.detailed_views, row.impressions),
+                click_through_rate: click_through(row.detailed_views, row.impressions),
             });
         }
-        sum.click_through_rate = rate(sum.detailed_views, sum.impressions);
+        sum.click_through_rate = click_through(sum.detailed_views, sum.impressions);
         sum
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits than a float has")]
-fn rate(views: i64, impressions: i64) -> Option<f64> {
-    (impressions > 0).then(|| views as f64 / impressions as f64)
 }

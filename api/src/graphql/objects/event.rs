@@ -46,7 +46,8 @@ impl Event {
         let (name, position) = key.split_once(':')?;
         let logs = [LogName::Domain, LogName::Interactions];
         let log = logs.into_iter().find(|log| log.port().as_str() == name)?;
-        Some((log, GlobalPosition(position.parse().ok()?)))
+        let position: i64 = position.parse().ok()?;
+        Some((log, GlobalPosition(u64::try_from(position).ok()?)))
     }
 }
 

@@ -7,7 +7,9 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use freehold_domain::property::LocationVisibility as Visibility;
 use freehold_domain::{ListingKey, UserId};
-use freehold_projections::models::listing::{ListingRow, ListingTerms};
+use freehold_projections::models::listing::{
+    ListingRow, ListingTerms, cumulative_days_on_market, days_on_market,
+};
 
 use super::engagement::{Engagement, Period};
 use super::enums::{CoordinatePrecision, ListingStatus, LocationVisibility, PropertyType};
@@ -298,12 +300,12 @@ impl Listing {
     /// Whole days this period was on the market, until now where it still is. Counted while active
     /// or under application.
     async fn days_on_market(&self, ctx: &Context<'_>) -> Option<i64> {
-        self.market_days(platform(ctx).clock.now(), 0)
+        days_on_market(&self.0, platform(ctx).clock.now())
     }
 
     /// Whole days all periods of the property until this one were on the market together.
     async fn cumulative_days_on_market(&self, ctx: &Context<'_>) -> Option<i64> {
-        self.market_days(platform(ctx).clock.now(), self.0.earlier_market_seconds)
+        cumulative_days_on_market(&self.0, platform(ctx).clock.now())
     }
 
     /// How many users want it at the moment.
@@ -351,13 +353,6 @@ impl Listing {
 
     fn terms(&self) -> Option<&ListingTerms> {
         self.0.terms.as_ref().map(|terms| &*terms.0)
-    }
-
-    fn market_days(&self, now: DateTime<Utc>, earlier: i64) -> Option<i64> {
-        let row = &*self.0;
-        row.on_market_at?;
-        let since = row.market_since.map_or(0, |since| (now - since).num_seconds().max(0));
-        Some((earlier + row.market_seconds + since) / 86_400)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use async_graphql::{Context, Enum, ID, Object};
-use freehold_ports::{EventFilter, Generation, GenerationState};
+use freehold_ports::{EventFilter, Generation, GenerationState, GlobalPosition};
+use freehold_projections::{SubscriptionState, SubscriptionStatus};
 
 use super::event::LogName;
 use crate::graphql::projections::ALL;
@@ -43,8 +44,17 @@ impl Projection {
         format!("{}:{number}", self.name)
     }
 
-    fn at(&self) -> freehold_ports::GlobalPosition {
-        self.generation.as_ref().map_or_else(Default::default, |generation| generation.checkpoint)
+    /// Events that concern other projections move the live position at once and the stored
+    /// checkpoint seldom.
+    fn at(&self, ctx: &Context<'_>) -> GlobalPosition {
+        let Some(generation) = &self.generation else { return GlobalPosition(0) };
+        let live = self.live(ctx).map_or(GlobalPosition(0), |live| live.position);
+        generation.checkpoint.max(live)
+    }
+
+    fn live(&self, ctx: &Context<'_>) -> Option<SubscriptionStatus> {
+        let active = self.generation.as_ref()?.state == GenerationState::Active;
+        if active { platform(ctx).live(self.name) } else { None }
     }
 }
 
@@ -88,8 +98,16 @@ impl Projection {
     }
 
     /// The last position whose effects it shows.
-    async fn position(&self) -> Position {
-        Position(self.at())
+    async fn position(&self, ctx: &Context<'_>) -> Position {
+        Position(self.at(ctx))
+    }
+
+    /// Why it does not go on; null while it does.
+    async fn failure(&self, ctx: &Context<'_>) -> Option<String> {
+        match self.live(ctx)?.state {
+            SubscriptionState::Failed(failure) => Some(failure.error),
+            _ => None,
+        }
     }
 
     /// The last position of its log.
@@ -101,8 +119,11 @@ impl Projection {
     /// all.
     async fn lag_seconds(&self, ctx: &Context<'_>) -> Result<f64, Fault> {
         let platform = platform(ctx);
+        if let Some(live) = self.live(ctx) {
+            return Ok(live.lag(platform.clock.now()).as_secs_f64());
+        }
         let (log, all) = (self.log.port(), EventFilter::all());
-        let next = platform.store.read_all(&log, &all, self.at(), NonZeroU32::MIN).await?;
+        let next = platform.store.read_all(&log, &all, self.at(ctx), NonZeroU32::MIN).await?;
         let waiting = next.events.first().map(|event| platform.clock.now() - event.recorded_at);
         Ok(waiting.map_or(0.0, |waiting| waiting.as_seconds_f64().max(0.0)))
     }

@@ -1,6 +1,7 @@
 //! In which order listings come.
 
 use async_graphql::Enum;
+use freehold_projections::models::listing::ListingOrder as Order;
 
 use crate::graphql::connection::Ordering;
 
@@ -34,18 +35,19 @@ pub enum ListingOrder {
 
 impl ListingOrder {
     pub(crate) fn ordering(self) -> Ordering {
-        match self {
-            Self::Newest => Ordering::by("NEWEST", "published_at", true),
-            Self::Oldest => Ordering::by("OLDEST", "published_at", false),
-            Self::PriceAscending => Ordering::by("PRICE_ASCENDING", "price_minor", false),
-            Self::PriceDescending => Ordering::by("PRICE_DESCENDING", "price_minor", true),
-            Self::AreaAscending => Ordering::by("AREA_ASCENDING", "living_area_m2", false),
-            Self::AreaDescending => Ordering::by("AREA_DESCENDING", "living_area_m2", true),
-            Self::BedroomsAscending => Ordering::by("BEDROOMS_ASCENDING", "bedrooms", false),
-            Self::BedroomsDescending => Ordering::by("BEDROOMS_DESCENDING", "bedrooms", true),
-            Self::AvailableFirst => Ordering::by("AVAILABLE_FIRST", "available_from", false),
-            Self::RecentlyClosed => Ordering::by("RECENTLY_CLOSED", "closed_on", true),
-            Self::RecentlyChanged => Ordering::by("RECENTLY_CHANGED", "position", true),
-        }
+        let (name, order) = match self {
+            Self::Newest => ("NEWEST", Order::Newest),
+            Self::Oldest => ("OLDEST", Order::Oldest),
+            Self::PriceAscending => ("PRICE_ASCENDING", Order::PriceAscending),
+            Self::PriceDescending => ("PRICE_DESCENDING", Order::PriceDescending),
+            Self::AreaAscending => ("AREA_ASCENDING", Order::AreaAscending),
+            Self::AreaDescending => ("AREA_DESCENDING", Order::AreaDescending),
+            Self::BedroomsAscending => ("BEDROOMS_ASCENDING", Order::BedroomsAscending),
+            Self::BedroomsDescending => ("BEDROOMS_DESCENDING", Order::BedroomsDescending),
+            Self::AvailableFirst => ("AVAILABLE_FIRST", Order::AvailableFirst),
+            Self::RecentlyClosed => ("RECENTLY_CLOSED", Order::ClosedLast),
+            Self::RecentlyChanged => ("RECENTLY_CHANGED", Order::ChangedLast),
+        };
+        Ordering { name, columns: order.order() }
     }
 }

@@ -192,8 +192,7 @@ impl Changes {
         projection: &'static str,
         position: GlobalPosition,
     ) -> Result<(), Fault> {
-        let models = &*self.platform.models;
-        while reached(models, projection, position, PATIENCE).await? < position {
+        while reached(&self.platform, projection, position, PATIENCE).await? < position {
             warn!(projection, position = position.0, "subscribers wait for a projection");
         }
         Ok(())

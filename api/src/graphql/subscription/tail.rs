@@ -30,6 +30,8 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Begins after a position, or at the head.
+    ///
+    /// - Errors: a position that the log has not reached.
     pub(crate) async fn new(
         store: Arc<dyn EventStore>,
         log: LogName,
@@ -38,10 +40,13 @@ impl Tail {
         after: Option<GlobalPosition>,
     ) -> Result<Self, Fault> {
         let commits = store.subscribe_head(&log);
-        let at = match after {
-            Some(after) => after,
-            None => store.head(&log).await?,
-        };
+        let head = store.head(&log).await?;
+        let at = after.unwrap_or(head);
+        if at > head {
+            // Of another log, or of another deployment: waiting would be waiting for ever.
+            let advice = format!("is beyond the end of this log, which is at {head}");
+            return Err(Fault::input("after", advice));
+        }
         Ok(Self { store, log, filter, tenant, at, commits })
     }
 

@@ -168,6 +168,23 @@ async fn a_follower_is_told_as_soon_as_something_happens() {
     assert_eq!(next(&mut all).await, expected, "another tenant's event is not told");
 }
 
+#[tokio::test]
+async fn a_position_that_the_log_has_not_reached_is_refused() {
+    let world = World::new().await;
+    world.append_named("a-1", "Common").await;
+    for feed in ["eventAppended(after: \"2\")", "listingChanged(after: \"2\")"] {
+        let mut feed = world.follow(&format!("subscription {{ {feed} {{ position }} }}"));
+        let told = feed.next().await.unwrap();
+        let extensions = serde_json::to_value(&told.errors[0].extensions).unwrap();
+        assert_eq!(
+            (&extensions["code"], &extensions["field"]),
+            (&json!("BAD_INPUT"), &json!("after"))
+        );
+    }
+    let beyond = world.ask("{ events(after: \"9223372036854775807\") { nodes { id } } }").await;
+    assert_eq!(beyond["events"]["nodes"], json!([]));
+}
+
 fn price(amount: i64) -> Price {
     Price::from_minor_units(amount, "EUR", FeeFrequency::Monthly).unwrap()
 }

@@ -125,6 +125,7 @@ impl World {
             executor,
             models: models.clone(),
             clock,
+            projections: None,
             freshness_limit: Duration::from_millis(60),
         });
         let schema = schema(platform.clone(), limits.validate().unwrap());

@@ -39,6 +39,7 @@ use crate::config;
 pub struct Operations {
     schema: Arc<dyn Run>,
     sdl: Arc<str>,
+    tenant: Arc<str>,
 }
 
 /// An object-safe [`Executor`].
@@ -58,15 +59,15 @@ impl<E: Executor> Run for E {
 }
 
 impl Operations {
-    /// Hides a schema's type. Give its builder to [`limited`] before.
-    pub fn new<Q, M, S>(schema: Schema<Q, M, S>) -> Self
+    /// Hides the type of a schema that answers for a tenant.
+    pub fn new<Q, M, S>(schema: Schema<Q, M, S>, tenant: impl Into<Arc<str>>) -> Self
     where
         Q: ObjectType + 'static,
         M: ObjectType + 'static,
         S: SubscriptionType + 'static,
     {
         let sdl = schema.sdl().into();
-        Self { schema: Arc::new(schema), sdl }
+        Self { schema: Arc::new(schema), sdl, tenant: tenant.into() }
     }
 }
 

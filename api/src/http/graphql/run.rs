@@ -83,7 +83,8 @@ impl Endpoint {
             Kind::Mutation => Role::Writer,
             Kind::Query | Kind::Subscription => Role::Reader,
         })?;
-        let mut request = parameters.into_request().data(caller.clone()).data(ids.clone());
+        let sender = caller.acting_for(self.0.operations.tenant.clone(), ids);
+        let mut request = parameters.into_request().data(sender).data(caller.role);
         request.set_parsed_query(document);
         Ok(Prepared { request, kind, name, correlation: ids.correlation })
     }

@@ -5,6 +5,7 @@ mod interactions;
 mod opinions;
 mod properties;
 mod requests;
+mod throughput;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use freehold_ports::{
     EventStore, Fingerprint, GlobalPosition, LogName, ReadError, RecordedEvent, SnapshotStore,
     StreamId, StreamVersion, Tag, TaggedEvent,
 };
-use freehold_sqlite::SqliteReadModels;
+use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteReadModels};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -35,11 +36,22 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let log = Arc::new(Log::default());
+        let memory = Arc::new(MemoryEventStore::default());
+        Self::on(memory.clone(), memory)
+    }
+
+    /// A platform whose log is a file, as it is embedded.
+    pub(crate) fn in_folder(folder: &std::path::Path) -> Self {
+        let store = SqliteEventStore::open(folder, LogOptions::default());
+        let store = Arc::new(store.expect("the folder is writable"));
+        Self::on(store.clone(), store)
+    }
+
+    fn on(inner: Arc<dyn EventStore>, snapshots: Arc<dyn SnapshotStore>) -> Self {
+        let log = Arc::new(Log { inner, trouble: Mutex::default() });
         let vault = Arc::new(MemoryKeyVault::new([7; 32]));
         let codec = EventCodec::new(vault.clone());
         let clock: Arc<dyn Clock> = Arc::new(Noon);
-        let snapshots: Arc<dyn SnapshotStore> = log.memory.clone();
         let store: Arc<dyn EventStore> = log.clone();
         let executor = CommandExecutor::new(
             store.clone(),
@@ -51,7 +63,9 @@ impl World {
         let models = SqliteReadModels::in_memory().expect("read models open in memory");
         let models = Arc::new(models);
         let freshness_limit = Duration::from_secs(1);
-        let platform = Platform { store, codec, vault, executor, models, clock, freshness_limit };
+        let projections = None;
+        let platform =
+            Platform { store, codec, vault, executor, models, clock, projections, freshness_limit };
         let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
         Self { platform, ingest, log, caller: caller("feed", "acme") }
     }
@@ -155,11 +169,10 @@ fn in_days(days: i64) -> String {
     (noon() + TimeDelta::days(days)).to_rfc3339()
 }
 
-/// The log in memory, which can be made to take nothing, or to take it and not say so.
-#[derive(Default)]
+/// A log which can be made to take nothing, or to take it and not say so.
 pub(crate) struct Log {
-    pub(crate) memory: Arc<MemoryEventStore>,
-    pub(crate) trouble: Mutex<Trouble>,
+    inner: Arc<dyn EventStore>,
+    trouble: Mutex<Trouble>,
 }
 
 /// Which appends go wrong: those whose turn is a multiple of the number, from the first on.
@@ -193,7 +206,7 @@ impl EventStore for Log {
             return Err(AppendError::Overloaded { retry_after: Duration::from_millis(1) });
         }
         let stream = request.stream.clone();
-        let appended = self.memory.append(request).await?;
+        let appended = self.inner.append(request).await?;
         if due(trouble.no_answer_every) {
             return Err(AppendError::OutcomeUnknown { stream, source: "cut off".into() });
         }
@@ -205,7 +218,7 @@ impl EventStore for Log {
         log: &LogName,
         command_id: CommandId,
     ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
-        self.memory.find_command(log, command_id).await
+        self.inner.find_command(log, command_id).await
     }
 
     async fn read_all(
@@ -215,7 +228,7 @@ impl EventStore for Log {
         after: GlobalPosition,
         limit: std::num::NonZeroU32,
     ) -> Result<EventPage, ReadError> {
-        self.memory.read_all(log, filter, after, limit).await
+        self.inner.read_all(log, filter, after, limit).await
     }
 
     async fn read_stream(
@@ -227,7 +240,7 @@ impl EventStore for Log {
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         // Other tasks get their turn between a read and what is made of it, as on a real store.
         tokio::task::yield_now().await;
-        self.memory.read_stream(log, stream, after, limit).await
+        self.inner.read_stream(log, stream, after, limit).await
     }
 
     async fn last_tagged(
@@ -237,14 +250,14 @@ impl EventStore for Log {
         tag: &Tag,
     ) -> Result<Option<TaggedEvent>, ReadError> {
         tokio::task::yield_now().await;
-        self.memory.last_tagged(log, tenant, tag).await
+        self.inner.last_tagged(log, tenant, tag).await
     }
 
     async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
-        self.memory.head(log).await
+        self.inner.head(log).await
     }
 
     fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
-        self.memory.subscribe_head(log)
+        self.inner.subscribe_head(log)
     }
 }

@@ -84,6 +84,7 @@ impl World {
             executor,
             models: models.clone(),
             clock: clock.clone(),
+            projections: None,
             freshness_limit: Duration::from_millis(50),
         };
         let schema = schema(Arc::new(platform.clone()), Limits::default());

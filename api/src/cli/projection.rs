@@ -1,0 +1,201 @@
+//! `freehold projection`: read models, while no server runs on the store.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use freehold_ports::{GenerationState, ReadModelError};
+use freehold_projections::{ProjectionError, Verification};
+use serde_json::{Value, json};
+
+use super::{CliError, Exit, Global, Row};
+use crate::node::projections;
+
+/// How often a progress bar is drawn anew.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Look at read models, and build them again.
+#[derive(Debug, Subcommand)]
+pub(super) enum Projection {
+    /// Print every generation of every projection
+    List,
+    /// Fill a new generation from the log and swap to it; the one before is kept
+    Rebuild {
+        /// The projection's name
+        name: String,
+    },
+    /// Swap back to the generation before
+    Rollback {
+        /// The projection's name
+        name: String,
+    },
+    /// Fold the log once more and compare every row
+    Verify {
+        /// The projection's name
+        name: String,
+    },
+}
+
+struct GenerationRow {
+    name: &'static str,
+    version: u32,
+    generation: u32,
+    state: &'static str,
+    position: u64,
+    head: u64,
+}
+
+impl Row for GenerationRow {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "version", "generation", "state", "position", "head"];
+
+    fn cells(&self) -> Vec<Value> {
+        vec![
+            json!(self.name),
+            json!(self.version),
+            json!(self.generation),
+            json!(self.state),
+            json!(self.position),
+            json!(self.head),
+        ]
+    }
+}
+
+impl Projection {
+    pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
+        // Reading the log is enough; the read models say by their checkpoints if a server goes on
+        // at the same time.
+        let stores = global.stores_read_only()?;
+        super::block_on(async {
+            let projections = projections(&stores);
+            match self {
+                Self::List => {
+                    let mut rows = global.output().rows();
+                    for status in projections.statuses() {
+                        let head = stores.events.head(&status.log).await?.0;
+                        for generation in stores.models.generations(status.name).await? {
+                            rows.write(&GenerationRow {
+                                name: status.name,
+                                version: generation.version,
+                                generation: generation.id.number,
+                                state: state_name(generation.state),
+                                position: generation.checkpoint.0,
+                                head,
+                            })?;
+                        }
+                    }
+                    Ok(rows.finish()?)
+                }
+                Self::Rebuild { name } => {
+                    let log = projections.status(&name)?.log;
+                    let bar =
+                        global.output().progress(Some(stores.events.head(&log).await?.0), "events");
+                    let rebuild = projections.rebuild(&name)?;
+                    let mut tick = tokio::time::interval(TICK);
+                    let watched = async {
+                        loop {
+                            tick.tick().await;
+                            if let Ok(Some(building)) =
+                                projections.status(&name).map(|status| status.building)
+                            {
+                                bar.set_length(building.status.head.0);
+                                bar.set_position(building.status.position.0);
+                            }
+                        }
+                    };
+                    let generation = tokio::select! {
+                        generation = rebuild.finished() => generation?,
+                        () = watched => unreachable!("the bar is drawn until the rebuild ends"),
+                    };
+                    bar.finish_and_clear();
+                    global.output().note(&format!(
+                        "generation {} of {name} answers queries; `freehold projection rollback \
+                         {name}` goes back",
+                        generation.number
+                    ));
+                    Ok(())
+                }
+                Self::Rollback { name } => {
+                    let generation = projections.roll_back(&name).await?;
+                    global.output().note(&format!(
+                        "generation {} of {name} answers queries again",
+                        generation.number
+                    ));
+                    Ok(())
+                }
+                Self::Verify { name } => {
+                    let spinner = global.output().progress(None, "folding the log once more");
+                    spinner.enable_steady_tick(TICK);
+                    let verification = projections.verify(&name).await?;
+                    spinner.finish_and_clear();
+                    report(global, &name, &verification)
+                }
+            }
+        })
+    }
+}
+
+struct DifferenceRow {
+    table: &'static str,
+    key: String,
+    kept: String,
+    folded: String,
+}
+
+impl Row for DifferenceRow {
+    const COLUMNS: &'static [&'static str] = &["table", "key", "kept", "folded"];
+
+    fn cells(&self) -> Vec<Value> {
+        vec![json!(self.table), json!(self.key), json!(self.kept), json!(self.folded)]
+    }
+}
+
+fn report(global: &Global, name: &str, verification: &Verification) -> Result<(), CliError> {
+    let Verification { through, rows, differences, shown } = verification;
+    if *differences == 0 {
+        let message = format!("{name} equals a fresh fold: {rows} rows at position {through}");
+        global.output().note(&message);
+        return Ok(());
+    }
+    let mut table = global.output().rows();
+    for difference in shown {
+        table.write(&DifferenceRow {
+            table: difference.table,
+            key: format!("{:?}", difference.key.0),
+            kept: format!("{:?}", difference.kept),
+            folded: format!("{:?}", difference.folded),
+        })?;
+    }
+    table.finish()?;
+    let message = format!(
+        "{differences} of {rows} rows differ from a fresh fold at position {through}; `freehold \
+         projection rebuild {name}` mends them"
+    );
+    Err(CliError::new(Exit::Failure, message))
+}
+
+fn state_name(state: GenerationState) -> &'static str {
+    match state {
+        GenerationState::Building => "building",
+        GenerationState::Active => "active",
+        GenerationState::Retired => "retired",
+    }
+}
+
+impl From<ProjectionError> for CliError {
+    fn from(error: ProjectionError) -> Self {
+        let exit = match &error {
+            ProjectionError::Unknown(_) => Exit::NotFound,
+            ProjectionError::Busy(_) => Exit::Conflict,
+            ProjectionError::NoEarlier(_) | ProjectionError::OtherVersion { .. } => Exit::Refused,
+            ProjectionError::Stopped(_) | ProjectionError::Ended => Exit::Failure,
+            ProjectionError::ReadModels(_) => Exit::Unavailable,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ReadModelError> for CliError {
+    fn from(error: ReadModelError) -> Self {
+        Self::new(Exit::Unavailable, error.to_string())
+    }
+}

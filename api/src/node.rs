@@ -1,0 +1,115 @@
+//! One process that runs everything: stores, commands, projections, what requests use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold_commands::{CommandExecutor, ExecutorOptions};
+use freehold_ports::{EventStore, LogName, SystemClock};
+use freehold_projections::{Projections, SubscriptionState, models};
+
+use crate::config::Config;
+use crate::http::Check;
+use crate::ingest::{Ingest, IngestDefaults};
+use crate::platform::Platform;
+use crate::stores::{Stores, StoresError};
+
+/// Everything a process runs.
+pub struct Node {
+    /// What requests use.
+    pub platform: Arc<Platform>,
+    /// What feeds and imports use.
+    pub ingest: Arc<Ingest>,
+    /// What keeps the read models current.
+    pub projections: Arc<Projections>,
+    stores: Stores,
+    lag_budget: Duration,
+}
+
+impl Node {
+    /// Opens the stores that the configuration names; nothing runs yet.
+    pub fn open(config: &Config) -> Result<Self, StoresError> {
+        let stores = Stores::open(config)?;
+        let clock = Arc::new(SystemClock);
+        let options =
+            ExecutorOptions { policy: config.policy.into(), ..ExecutorOptions::default() };
+        let executor = CommandExecutor::new(
+            stores.events.clone(),
+            stores.snapshots.clone(),
+            stores.codec.clone(),
+            clock.clone(),
+            options,
+        );
+        let projections = Arc::new(projections(&stores));
+        let platform = Platform {
+            store: stores.events.clone(),
+            codec: stores.codec.clone(),
+            vault: stores.vault.clone(),
+            executor,
+            models: stores.models.clone(),
+            clock,
+            projections: Some(projections.clone()),
+            freshness_limit: config.graphql.min_position_wait(),
+        };
+        let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
+        Ok(Self {
+            platform: Arc::new(platform),
+            ingest: Arc::new(ingest),
+            projections,
+            stores,
+            lag_budget: config.projections.lag_budget(),
+        })
+    }
+
+    /// Makes every projection follow its log.
+    pub fn start(&self) {
+        self.projections.start();
+    }
+
+    /// Ends projections after the page in hand, stores and answers what waits, and gives the files
+    /// free.
+    pub async fn stop(&self) {
+        self.projections.stop().await;
+        self.stores.close().await;
+    }
+
+    /// What must hold for this process to serve.
+    pub fn checks(&self) -> Vec<Check> {
+        let store = self.platform.store.clone();
+        let projections = self.projections.clone();
+        let clock = self.platform.clock.clone();
+        let budget = self.lag_budget;
+        vec![
+            Check::new("store", move || {
+                let store: Arc<dyn EventStore> = store.clone();
+                async move {
+                    let head = store.head(&LogName::DOMAIN).await;
+                    head.map(|_| ()).map_err(|error| error.to_string())
+                }
+            }),
+            Check::new("projections", move || {
+                let now = clock.now();
+                let late = projections.statuses().into_iter().filter_map(|projection| {
+                    let name = projection.name;
+                    let lag = projection.live.lag(now);
+                    match &projection.live.state {
+                        SubscriptionState::Failed(failure) => {
+                            Some(format!("{name} failed: {}", failure.error))
+                        }
+                        _ if lag > budget => {
+                            Some(format!("{name} is {:.1} s behind", lag.as_secs_f64()))
+                        }
+                        _ => None,
+                    }
+                });
+                let late: Vec<String> = late.collect();
+                async move { if late.is_empty() { Ok(()) } else { Err(late.join("; ")) } }
+            }),
+        ]
+    }
+}
+
+/// Every projection there is, not started.
+pub fn projections(stores: &Stores) -> Projections {
+    let Stores { events, models, codec, .. } = stores.clone();
+    models::all(Projections::new(events, models, codec, Arc::new(SystemClock)))
+}

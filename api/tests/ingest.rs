@@ -1,0 +1,138 @@
+//! Ingestion over HTTP: statuses, headers, roles.
+#![allow(clippy::unwrap_used, reason = "a test fails where its expectations do")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freehold::http::TokenHash;
+use freehold::ingest::{Ingest, IngestDefaults, routes};
+use freehold::platform::Platform;
+use freehold_commands::{CommandExecutor, ExecutorOptions};
+use freehold_memory::{MemoryEventStore, MemoryKeyVault};
+use freehold_ports::{Clock, EventCodec, EventStore, KeyVault, SnapshotStore, SystemClock};
+use freehold_sqlite::SqliteReadModels;
+use serde_json::json;
+use support::{Running, application, config, start_with};
+
+const PATH: &str = "/api/events/property";
+
+async fn start(toml: &str) -> Running {
+    let config = config(toml);
+    let mut application = application(&config);
+    let memory = Arc::new(MemoryEventStore::default());
+    let store: Arc<dyn EventStore> = memory.clone();
+    let snapshots: Arc<dyn SnapshotStore> = memory;
+    let vault: Arc<dyn KeyVault> = Arc::new(MemoryKeyVault::new([7; 32]));
+    let codec = EventCodec::new(vault.clone());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let options = ExecutorOptions::default();
+    let executor =
+        CommandExecutor::new(store.clone(), snapshots, codec.clone(), clock.clone(), options);
+    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+    let freshness_limit = Duration::from_secs(1);
+    let projections = None;
+    let platform =
+        Platform { store, codec, vault, executor, models, clock, projections, freshness_limit };
+    let ingest = Arc::new(Ingest::new(platform, IngestDefaults::default()));
+    application.routes = routes(ingest, "acme".into(), 1_000_000);
+    start_with(&config, application).await
+}
+
+#[tokio::test]
+async fn the_shapes_of_the_documentation_work_as_they_stand() {
+    let server = start("").await;
+    let update =
+        r#"{"property_id":"test-123","event_type":"property_updated","data":{"price":2000}}"#;
+    let answer = server.ask("POST", PATH, &["Content-Type: application/json"], update).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!(body["items"][0]["status"], "accepted");
+    assert_eq!(body["items"][0]["change"], "created");
+    assert_eq!(body["items"][0]["reference"], "test-123");
+    assert_eq!(body["items"][0]["source"], "default");
+    assert_eq!(body["items"][0]["events"][0]["type"], "PropertyRegistered");
+    assert_eq!(body["items"][0]["events"][0]["log"], "domain");
+    assert_eq!(body["position"], 2);
+
+    let view = r#"{"user_id":"user-456","event_type":"property_viewed","data":{"property_id":"test-123"}}"#;
+    let answer = server.ask("POST", "/api/events/user", &[], view).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!(body["items"][0]["change"], "recorded");
+    assert_eq!(body["items"][0]["warnings"], json!([]));
+    assert_eq!(body["interactionsPosition"], 1);
+}
+
+#[tokio::test]
+async fn an_object_that_is_refused_is_a_problem_with_the_reasons() {
+    let server = start("").await;
+    let answer = server.ask("POST", PATH, &[], r#"{"property_id":"a","data":{"price":-1}}"#).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    let body = answer.json();
+    assert_eq!(body["code"], "ALL_ITEMS_REFUSED");
+    let error = &body["items"][0]["errors"][0];
+    assert_eq!(error["code"], "PRICE_INVALID");
+    assert_eq!(error["field"], "data.price");
+    assert_eq!(error["value"], -1);
+}
+
+#[tokio::test]
+async fn a_batch_counts_when_one_of_it_does() {
+    let server = start("").await;
+    let batch = r#"[{"property_id":"a"},{"data":{}},{"property_id":"b"}]"#;
+    let answer = server.ask("POST", PATH, &[], batch).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json()["items"][1]["status"], "refused");
+    let lines = "{\"property_id\":\"c\"}\nnonsense\n";
+    let headers = ["Content-Type: application/x-ndjson; charset=utf-8"];
+    let answer = server.ask("POST", PATH, &headers, lines).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json()["items"][1]["errors"][0]["code"], "MALFORMED_JSON");
+}
+
+#[tokio::test]
+async fn bodies_that_hold_no_items_are_refused_whole() {
+    let server = start("").await;
+    let empty = server.ask("POST", PATH, &[], "").await;
+    assert_eq!((empty.status, empty.json()["code"].as_str()), (400, Some("BODY_EMPTY")));
+    let none = server.ask("POST", PATH, &[], "[]").await;
+    assert_eq!((none.status, none.json()["items"].clone()), (202, json!([])));
+    let many = format!("[{}1]", "1,".repeat(10_000));
+    let many = server.ask("POST", PATH, &[], &many).await;
+    assert_eq!((many.status, many.json()["code"].as_str()), (413, Some("TOO_MANY_ITEMS")));
+    let large = format!("{{\"property_id\":\"{}\"}}", "x".repeat(1_000_000));
+    let large = server.ask("POST", PATH, &[], &large).await;
+    assert_eq!((large.status, large.json()["code"].as_str()), (413, Some("BODY_TOO_LARGE")));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_makes_a_request_repeatable() {
+    let server = start("").await;
+    let batch = r#"[{"property_id":"a","data":{"beds":1}},{"property_id":"b"}]"#;
+    let first = server.ask("POST", PATH, &["Idempotency-Key: k-1"], batch).await.json();
+    let again = server.ask("POST", PATH, &["Idempotency-Key: k-1"], batch).await.json();
+    assert_eq!(again["items"][0]["change"], "repeated");
+    assert_eq!(again["items"][0]["events"], first["items"][0]["events"]);
+    let bad = server.ask("POST", PATH, &["Idempotency-Key: "], batch).await;
+    assert_eq!(bad.json()["code"], "IDEMPOTENCY_KEY_INVALID");
+}
+
+#[tokio::test]
+async fn writers_may_send_and_readers_may_not() {
+    let token = |name: &str, role: &str| {
+        let hash = TokenHash::of(name).to_hex();
+        format!("[[auth.tokens]]\nname = '{name}'\nhash = '{hash}'\nrole = '{role}'\n")
+    };
+    let server =
+        start(&format!("{}{}", token("feed-a", "writer"), token("looker", "reader"))).await;
+    let item = r#"{"property_id":"a"}"#;
+    assert_eq!(server.ask("POST", PATH, &[], item).await.status, 401);
+    let reader = server.ask("POST", PATH, &["Authorization: Bearer looker"], item).await;
+    assert_eq!(reader.status, 403);
+    let writer = server.ask("POST", PATH, &["Authorization: Bearer feed-a"], item).await;
+    assert_eq!(writer.status, 202);
+    assert_eq!(writer.json()["items"][0]["source"], "feed-a");
+}

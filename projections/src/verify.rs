@@ -1,0 +1,219 @@
+//! Folding a log once more, and comparing.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use freehold_ports::{
+    GenerationId, GenerationState, GlobalPosition, Key, ReadModelError, ReadModels, Row, Table,
+};
+use tokio::sync::watch;
+
+use crate::SubscriptionStatus;
+use crate::projections::{Engine, ProjectionError};
+use crate::projector::{AnyProjection, Fills};
+use crate::subscription::{Follower, Orders, Until};
+
+/// How many rows are compared at a time.
+const ROWS: NonZeroU32 = NonZeroU32::new(5_000).expect("it is not zero");
+
+/// How many differences are shown.
+const MOST_SHOWN: usize = 20;
+
+/// How many rows that differ at first sight are looked at again.
+const MOST_SUSPECTS: usize = 10_000;
+
+/// How often the active generation may move on before differences count as they are.
+const TRIES: u32 = 100;
+
+/// What a comparison found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verification {
+    /// The position up to which both were folded.
+    pub through: GlobalPosition,
+    /// How many rows the fresh fold has.
+    pub rows: u64,
+    /// How many keys have different rows, or a row in one of the two only.
+    pub differences: u64,
+    /// The first of them.
+    pub shown: Vec<Difference>,
+}
+
+/// A row that is not what the log says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Its table.
+    pub table: &'static str,
+    /// Its key.
+    pub key: Key,
+    /// What answers queries.
+    pub kept: Option<Row>,
+    /// What the log says.
+    pub folded: Option<Row>,
+}
+
+/// Compares the active generation with a fresh one, which is dropped afterwards.
+pub(crate) async fn verify(
+    engine: &Engine,
+    projection: &Arc<dyn AnyProjection>,
+) -> Result<Verification, ProjectionError> {
+    let (version, tables) = (projection.version(), projection.tables());
+    let fresh = engine.models.create_generation(projection.name(), version, tables).await?;
+    let compared = compare(engine, projection, &fresh).await;
+    engine.models.drop_generation(fresh).await?;
+    compared
+}
+
+async fn compare(
+    engine: &Engine,
+    projection: &Arc<dyn AnyProjection>,
+    fresh: &GenerationId,
+) -> Result<Verification, ProjectionError> {
+    let models = &*engine.models;
+    let handler = projection.clone().handler(
+        engine.models.clone(),
+        engine.codec.clone(),
+        Fills::One(fresh.clone()),
+    );
+    let orders = watch::Sender::new(Orders::default());
+    let status = watch::Sender::new(SubscriptionStatus::new());
+    let (store, clock) = (engine.store.clone(), engine.clock.clone());
+    let mut follower = Follower::new(store, clock, handler, orders.subscribe(), status);
+
+    let (active, mut through) = active(models, projection.name()).await?;
+    follower.follow(Until::Reached(through)).await?;
+    let mut found = Found::default();
+    for table in projection.tables() {
+        found.scan(models, table, fresh, &active, Side::Fresh).await?;
+        found.scan(models, table, &active, fresh, Side::Active).await?;
+    }
+    // The active generation may have moved on meanwhile: what differs counts only if it still does
+    // when both are at the same position.
+    let mut shown = Vec::new();
+    for _ in 0..TRIES {
+        if found.suspects.is_empty() {
+            break;
+        }
+        through = checkpoint(models, &active).await?;
+        follower.follow(Until::Reached(through)).await?;
+        shown = found.differences(models, fresh, &active).await?;
+        if checkpoint(models, &active).await? == through {
+            break;
+        }
+    }
+    let differences = shown.len() as u64 + found.unchecked;
+    shown.truncate(MOST_SHOWN);
+    Ok(Verification { through, rows: found.rows, differences, shown })
+}
+
+/// Which of the two is gone through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Fresh,
+    Active,
+}
+
+/// What a first look found.
+#[derive(Default)]
+struct Found {
+    rows: u64,
+    suspects: Vec<(&'static Table, Vec<Key>)>,
+    kept: usize,
+    /// Suspects beyond those that are looked at again.
+    unchecked: u64,
+}
+
+impl Found {
+    /// Goes through the rows of one generation and looks each of them up in the other.
+    async fn scan(
+        &mut self,
+        models: &dyn ReadModels,
+        table: &'static Table,
+        of: &GenerationId,
+        against: &GenerationId,
+        side: Side,
+    ) -> Result<(), ProjectionError> {
+        let mut after = None;
+        loop {
+            let some = models.scan(of.clone(), table, after, ROWS).await?;
+            let Some(last) = some.last() else { return Ok(()) };
+            after = Some(table.key_of(last));
+            let keys: Vec<Key> = some.iter().map(|row| table.key_of(row)).collect();
+            let others = by_key(table, models.fetch(against.clone(), table, keys.clone()).await?);
+            let mut suspects = Vec::new();
+            for (row, key) in some.iter().zip(keys) {
+                let other = others.get(&name_of(&key));
+                let differs = match side {
+                    Side::Fresh => other != Some(row),
+                    // Rows that are in both have been compared from the other side.
+                    Side::Active => other.is_none(),
+                };
+                if differs {
+                    suspects.push(key);
+                }
+            }
+            if side == Side::Fresh {
+                self.rows += some.len() as u64;
+            }
+            let room = MOST_SUSPECTS.saturating_sub(self.kept);
+            self.unchecked += suspects.len().saturating_sub(room) as u64;
+            suspects.truncate(room);
+            self.kept += suspects.len();
+            if !suspects.is_empty() {
+                self.suspects.push((table, suspects));
+            }
+        }
+    }
+
+    /// The suspects whose rows differ now.
+    async fn differences(
+        &self,
+        models: &dyn ReadModels,
+        fresh: &GenerationId,
+        active: &GenerationId,
+    ) -> Result<Vec<Difference>, ProjectionError> {
+        let mut differences = Vec::new();
+        for (table, keys) in &self.suspects {
+            let rows = |id: &GenerationId| models.fetch(id.clone(), table, keys.clone());
+            let mut kept = by_key(table, rows(active).await?);
+            let mut folded = by_key(table, rows(fresh).await?);
+            for key in keys {
+                let name = name_of(key);
+                let (kept, folded) = (kept.remove(&name), folded.remove(&name));
+                if kept != folded {
+                    let (table, key) = (table.name, key.clone());
+                    differences.push(Difference { table, key, kept, folded });
+                }
+            }
+        }
+        Ok(differences)
+    }
+}
+
+/// Keys have no hash; what they print as is as good.
+fn name_of(key: &Key) -> String {
+    format!("{key:?}")
+}
+
+fn by_key(table: &Table, rows: Vec<Row>) -> HashMap<String, Row> {
+    rows.into_iter().map(|row| (name_of(&table.key_of(&row)), row)).collect()
+}
+
+async fn active(
+    models: &dyn ReadModels,
+    projection: &str,
+) -> Result<(GenerationId, GlobalPosition), ReadModelError> {
+    let generations = models.generations(projection).await?;
+    let active = generations.into_iter().find(|g| g.state == GenerationState::Active);
+    let active = active.ok_or_else(|| ReadModelError::NotBuilt(Arc::from(projection)))?;
+    Ok((active.id, active.checkpoint))
+}
+
+async fn checkpoint(
+    models: &dyn ReadModels,
+    id: &GenerationId,
+) -> Result<GlobalPosition, ReadModelError> {
+    let generations = models.generations(&id.projection).await?;
+    let found = generations.into_iter().find(|generation| generation.id == *id);
+    Ok(found.ok_or_else(|| ReadModelError::NoGeneration(id.clone()))?.checkpoint)
+}

@@ -1,0 +1,514 @@
+//! A small shop: items that move between shelves, shelves that count. And stores that misbehave.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::Utc;
+use freehold_domain::{PayloadError, StoredEvent};
+use freehold_memory::MemoryKeyVault;
+use freehold_ports::{
+    AppendError, AppendRequest, Appended, CommandId, EventCodec, EventFilter, EventId, EventPage,
+    EventStore, ExpectedVersion, Filter, Fingerprint, Generation, GenerationId, GlobalPosition,
+    Key, LogName, NewEvent, Page, PayloadCodec, Provenance, Query, ReadError, ReadModelError,
+    ReadModels, RecordedEvent, Row, StreamId, StreamVersion, SystemClock, Table, TableChanges, Tag,
+    TaggedEvent,
+};
+use freehold_projections::{
+    ApplyError, Failure, ProjectedEvent, Projection, Projections, Rows, SubscriptionState,
+    TypedRow, read_model,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::sync::watch;
+
+/// What happens in the shop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is")]
+pub enum ShopEvent {
+    /// An item is put on a shelf, also if it was somewhere else.
+    Placed { item: i64, shelf: i64 },
+    /// An item is worn a little; its shelf counts that.
+    Worn { item: i64 },
+    /// An item is thrown away.
+    Removed { item: i64 },
+}
+
+impl StoredEvent for ShopEvent {
+    const HOLDS_PERSONAL: bool = false;
+    const TYPES: &'static [(&'static str, u16)] = &[("Placed", 1), ("Worn", 1), ("Removed", 1)];
+
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::Placed { .. } => "Placed",
+            Self::Worn { .. } => "Worn",
+            Self::Removed { .. } => "Removed",
+        }
+    }
+
+    fn schema_version(&self) -> u16 {
+        1
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        event_type: &str,
+        _: u16,
+        deserializer: D,
+    ) -> Result<Self, PayloadError<D::Error>> {
+        if !Self::TYPES.iter().any(|(name, _)| *name == event_type) {
+            return Err(PayloadError::UnknownType);
+        }
+        Self::deserialize(deserializer).map_err(PayloadError::Malformed)
+    }
+}
+
+read_model! {
+    /// Where an item is.
+    pub struct ItemRow in "item" {
+        key {
+            /// The item.
+            item: i64,
+        }
+        /// Its shelf.
+        shelf: i64,
+        /// How worn it is.
+        wear: i64,
+    }
+    indexes [["shelf"]]
+}
+
+read_model! {
+    /// What a shelf has seen; each event counts on one shelf, so all counts together are the
+    /// number of events.
+    pub struct ShelfRow in "shelf" {
+        key {
+            /// The shelf; -1 for events of items that are nowhere.
+            shelf: i64,
+        }
+        /// How many items are on it.
+        items: i64,
+        /// How many events it has counted.
+        events: i64,
+    }
+}
+
+static TABLES: [&Table; 2] = [ItemRow::TABLE, ShelfRow::TABLE];
+
+/// Counts what happens; refuses events of `bad_item` while it is told to.
+pub struct Shelves<const VERSION: u32> {
+    pub refuses: Arc<AtomicBool>,
+}
+
+/// The item that is refused.
+pub const BAD_ITEM: i64 = 666;
+
+impl<const V: u32> Default for Shelves<V> {
+    fn default() -> Self {
+        Self { refuses: Arc::default() }
+    }
+}
+
+impl<const V: u32> Projection for Shelves<V> {
+    type Event = ShopEvent;
+    const NAME: &'static str = "shelves";
+    const VERSION: u32 = V;
+
+    fn log(&self) -> LogName {
+        LogName::DOMAIN
+    }
+
+    fn filter(&self) -> EventFilter {
+        EventFilter { categories: vec!["item".into()], event_types: Vec::new() }
+    }
+
+    fn tables(&self) -> &'static [&'static Table] {
+        &TABLES
+    }
+
+    fn apply(
+        &self,
+        event: ProjectedEvent<'_, ShopEvent>,
+        rows: &mut Rows,
+    ) -> Result<(), ApplyError> {
+        let (ShopEvent::Placed { item, .. }
+        | ShopEvent::Worn { item }
+        | ShopEvent::Removed { item }) = event.event;
+        if *item == BAD_ITEM && self.refuses.load(Ordering::Relaxed) {
+            return Err(ApplyError::Impossible("bad item".to_owned()));
+        }
+        let known = rows.get::<ItemRow>(&(*item,))?.cloned();
+        let from = known.as_ref().map_or(-1, |item| item.shelf);
+        let to = match event.event {
+            ShopEvent::Placed { shelf, .. } => *shelf,
+            ShopEvent::Worn { .. } => from,
+            ShopEvent::Removed { .. } => -1,
+        };
+        let change = |rows: &mut Rows, shelf: i64, items: i64, events: i64| {
+            let row = rows.get::<ShelfRow>(&(shelf,))?.cloned();
+            let row = row.unwrap_or(ShelfRow { shelf, items: 0, events: 0 });
+            let (items, events) = (row.items + items, row.events + events);
+            rows.put(ShelfRow { shelf, items, events });
+            Ok::<_, ApplyError>(())
+        };
+        if from != to && from >= 0 {
+            change(rows, from, -1, 0)?;
+        }
+        change(rows, to, i64::from(from != to && to >= 0), 1)?;
+        let wear = known.map_or(0, |item| item.wear);
+        match event.event {
+            ShopEvent::Placed { .. } => rows.put(ItemRow { item: *item, shelf: to, wear }),
+            ShopEvent::Worn { .. } if to >= 0 => {
+                rows.put(ItemRow { item: *item, shelf: to, wear: wear + 1 + V as i64 - 1 });
+            }
+            ShopEvent::Worn { .. } => {}
+            ShopEvent::Removed { .. } => rows.delete::<ItemRow>((*item,)),
+        }
+        Ok(())
+    }
+}
+
+/// What the rows should be, by a plain loop: items with shelf and wear, shelves with their counts.
+pub fn plain(events: &[ShopEvent]) -> (Vec<ItemRow>, Vec<ShelfRow>) {
+    let mut items: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut ever: BTreeMap<i64, ()> = BTreeMap::new();
+    for event in events {
+        let counted = match event {
+            ShopEvent::Placed { item, shelf } => {
+                items.entry(*item).or_insert((*shelf, 0)).0 = *shelf;
+                *shelf
+            }
+            ShopEvent::Worn { item } => items.get_mut(item).map_or(-1, |(shelf, wear)| {
+                *wear += 1;
+                *shelf
+            }),
+            ShopEvent::Removed { item } => {
+                items.remove(item);
+                -1
+            }
+        };
+        *counts.entry(counted).or_default() += 1;
+        ever.insert(counted, ());
+    }
+    let rows = items.iter().map(|(item, (shelf, wear))| ItemRow {
+        item: *item,
+        shelf: *shelf,
+        wear: *wear,
+    });
+    let shelves = ever.keys().map(|shelf| ShelfRow {
+        shelf: *shelf,
+        items: if *shelf < 0 {
+            0
+        } else {
+            items.values().filter(|(on, _)| on == shelf).count() as i64
+        },
+        events: counts[shelf],
+    });
+    (rows.collect(), shelves.collect())
+}
+
+/// What queries show, and of which checkpoint.
+pub async fn shown(models: &dyn ReadModels) -> (Vec<ItemRow>, Vec<ShelfRow>, GlobalPosition) {
+    let items = all::<ItemRow>(models).await;
+    let shelves = all::<ShelfRow>(models).await;
+    (items.0, shelves.0, shelves.1)
+}
+
+/// All rows of a table.
+pub async fn all<R: TypedRow>(models: &dyn ReadModels) -> (Vec<R>, GlobalPosition) {
+    let everything = Query {
+        table: R::TABLE,
+        filters: Vec::new(),
+        order: Vec::new(),
+        after: None,
+        before: None,
+        backwards: false,
+        limit: NonZeroU32::new(1_000_000).unwrap(),
+    };
+    let page = freehold_projections::query::<R>(models, "shelves", everything).await.unwrap();
+    (page.rows, page.checkpoint)
+}
+
+/// A codec whose keys are in memory.
+pub fn codec() -> EventCodec {
+    EventCodec::new(Arc::new(MemoryKeyVault::default()))
+}
+
+/// The engine with one projection.
+pub fn engine<const V: u32>(
+    store: Arc<dyn EventStore>,
+    models: Arc<dyn ReadModels>,
+    shelves: Shelves<V>,
+) -> Projections {
+    Projections::new(store, models, codec(), Arc::new(SystemClock)).with(shelves)
+}
+
+/// Appends events, each to the stream of its item.
+pub async fn append(store: &dyn EventStore, events: &[ShopEvent]) -> GlobalPosition {
+    let mut position = store.head(&LogName::DOMAIN).await.unwrap();
+    for chunk in events.chunks(200) {
+        let payloads = chunk.iter().map(|e| (e.event_type(), serde_json::to_vec(e).unwrap()));
+        position = append_raw(store, "item-1", payloads).await;
+    }
+    position
+}
+
+/// Appends whatever is given.
+pub async fn append_raw(
+    store: &dyn EventStore,
+    stream: &str,
+    events: impl IntoIterator<Item = (&str, Vec<u8>)>,
+) -> GlobalPosition {
+    let events = events.into_iter().map(|(event_type, payload)| NewEvent {
+        event_id: EventId::new(),
+        event_type: event_type.into(),
+        schema_version: 1,
+        occurred_at: Utc::now(),
+        subjects: Vec::new(),
+        tags: Vec::new(),
+        codec: PayloadCodec::Json,
+        payload: Bytes::from(payload),
+    });
+    let request = AppendRequest {
+        log: LogName::DOMAIN,
+        stream: stream.parse().unwrap(),
+        expected: ExpectedVersion::Any,
+        command_id: CommandId::new(),
+        fingerprint: Fingerprint([0; 16]),
+        boundaries: Vec::new(),
+        provenance: Provenance {
+            tenant: "demo".into(),
+            actor: "test".into(),
+            correlation_id: None,
+            causation_id: None,
+        },
+        events: events.collect(),
+    };
+    store.append(request).await.unwrap().position
+}
+
+/// Numbers that look random and are the same for one seed.
+pub struct Dice(AtomicU64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    pub fn below(&self, end: u64) -> u64 {
+        let seed = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % end
+    }
+
+    pub fn event(&self) -> ShopEvent {
+        let item = self.below(40) as i64;
+        match self.below(10) {
+            0..4 => ShopEvent::Placed { item, shelf: self.below(6) as i64 },
+            4..9 => ShopEvent::Worn { item },
+            _ => ShopEvent::Removed { item },
+        }
+    }
+
+    pub fn events(&self, count: usize) -> Vec<ShopEvent> {
+        (0..count).map(|_| self.event()).collect()
+    }
+}
+
+/// Waits until queries show a position; retries failures at once instead of backing off.
+pub async fn reach(projections: &Projections, position: GlobalPosition) {
+    let mut waited = 0;
+    while projections
+        .wait_for("shelves", position, Duration::from_millis(20))
+        .await
+        .unwrap()
+        .is_err()
+    {
+        projections.resume("shelves").unwrap();
+        waited += 1;
+        assert!(waited < 1_000, "{:?}", projections.statuses());
+    }
+}
+
+/// Waits until a projection has failed.
+pub async fn failure(projections: &Projections) -> Failure {
+    let mut live = projections.live("shelves").unwrap();
+    let failed = live.wait_for(|status| matches!(status.state, SubscriptionState::Failed(_)));
+    let failed = tokio::time::timeout(Duration::from_secs(10), failed).await;
+    let SubscriptionState::Failed(failure) =
+        failed.expect("a failure in time").unwrap().state.clone()
+    else {
+        unreachable!()
+    };
+    failure
+}
+
+/// A log whose pages have any size and which fails now and then.
+pub struct Choppy {
+    pub store: Arc<dyn EventStore>,
+    pub dice: Dice,
+    /// One read in so many fails.
+    pub fails_one_in: u64,
+}
+
+#[async_trait]
+impl EventStore for Choppy {
+    async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+        self.store.append(request).await
+    }
+
+    async fn find_command(
+        &self,
+        log: &LogName,
+        id: CommandId,
+    ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
+        self.store.find_command(log, id).await
+    }
+
+    async fn read_all(
+        &self,
+        log: &LogName,
+        filter: &EventFilter,
+        after: GlobalPosition,
+        limit: NonZeroU32,
+    ) -> Result<EventPage, ReadError> {
+        if self.dice.below(self.fails_one_in) == 0 {
+            return Err(ReadError::Unavailable { source: "a hiccup".into() });
+        }
+        let most = 1 + self.dice.below(1 << self.dice.below(9));
+        let limit = limit.min(NonZeroU32::new(most as u32).unwrap());
+        self.store.read_all(log, filter, after, limit).await
+    }
+
+    async fn read_stream(
+        &self,
+        log: &LogName,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: NonZeroU32,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.store.read_stream(log, stream, after, limit).await
+    }
+
+    async fn last_tagged(
+        &self,
+        log: &LogName,
+        tenant: &str,
+        tag: &Tag,
+    ) -> Result<Option<TaggedEvent>, ReadError> {
+        self.store.last_tagged(log, tenant, tag).await
+    }
+
+    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
+        self.store.head(log).await
+    }
+
+    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
+        self.store.subscribe_head(log)
+    }
+}
+
+/// Read models that fail now and then, before a commit or after it was stored; and that count.
+pub struct Flaky<M> {
+    pub models: M,
+    pub dice: Dice,
+    /// One call in so many fails.
+    pub fails_one_in: u64,
+    pub fetches: AtomicU64,
+}
+
+impl<M> Flaky<M> {
+    pub fn new(models: M, seed: u64, fails_one_in: u64) -> Self {
+        Self { models, dice: Dice::new(seed), fails_one_in, fetches: AtomicU64::new(0) }
+    }
+
+    fn hiccup(&self) -> Result<(), ReadModelError> {
+        if self.dice.below(self.fails_one_in) == 0 {
+            return Err(ReadModelError::Unavailable { source: "a hiccup".into() });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<M: ReadModels> ReadModels for Flaky<M> {
+    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
+        self.models.generations(projection).await
+    }
+
+    async fn create_generation(
+        &self,
+        projection: &str,
+        version: u32,
+        tables: &'static [&'static Table],
+    ) -> Result<GenerationId, ReadModelError> {
+        self.models.create_generation(projection, version, tables).await
+    }
+
+    async fn prepare(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.models.prepare(generation).await
+    }
+
+    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.models.activate(generation).await
+    }
+
+    async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.models.drop_generation(generation).await
+    }
+
+    async fn fetch(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Row>, ReadModelError> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        self.hiccup()?;
+        self.models.fetch(generation, table, keys).await
+    }
+
+    async fn commit(
+        &self,
+        generation: GenerationId,
+        from: GlobalPosition,
+        to: GlobalPosition,
+        changes: Vec<TableChanges>,
+    ) -> Result<(), ReadModelError> {
+        self.hiccup()?;
+        tokio::time::sleep(Duration::from_micros(self.dice.below(300))).await;
+        self.models.commit(generation, from, to, changes).await?;
+        self.hiccup()
+    }
+
+    async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
+        self.models.query(projection, query).await
+    }
+
+    async fn count(
+        &self,
+        projection: &str,
+        table: &'static Table,
+        filters: Vec<Filter>,
+    ) -> Result<u64, ReadModelError> {
+        self.models.count(projection, table, filters).await
+    }
+
+    async fn scan(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        after: Option<Key>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<Row>, ReadModelError> {
+        self.models.scan(generation, table, after, limit).await
+    }
+}
