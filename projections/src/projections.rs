@@ -348,6 +348,9 @@ impl Kept {
 
     /// Sees to it that a generation of this version is active.
     async fn bring_up(&self) -> Result<(), ProjectionError> {
+        if self.is_up(&self.engine.models.generations(self.name()).await?) {
+            return Ok(());
+        }
         let mut orders = self.orders.subscribe();
         let _turn = tokio::select! {
             turn = self.turn.lock() => turn,
@@ -355,14 +358,10 @@ impl Kept {
             _ = orders.wait_for(|orders| orders.stop) => return Ok(()),
         };
         let generations = self.engine.models.generations(self.name()).await?;
-        let version = self.projection.version();
-        let active = generations.iter().find(|g| g.state == GenerationState::Active);
-        if let Some(active) = active {
-            self.live.send_modify(|status| status.position = active.checkpoint);
-            if active.version == version {
-                return Ok(());
-            }
+        if self.is_up(&generations) {
+            return Ok(());
         }
+        let version = self.projection.version();
         let begun = generations.iter().rev().find(|generation| {
             generation.version == version && generation.state != GenerationState::Active
         });
@@ -392,6 +391,15 @@ impl Kept {
         self.engine.models.activate(generation.clone()).await?;
         info!(projection = self.name(), generation = generation.number, "activated");
         self.drop_older().await
+    }
+
+    /// Whether the active generation is one that this version goes on filling.
+    fn is_up(&self, generations: &[Generation]) -> bool {
+        let active = generations.iter().find(|g| g.state == GenerationState::Active);
+        if let Some(active) = active {
+            self.live.send_modify(|status| status.position = active.checkpoint);
+        }
+        active.is_some_and(|active| active.version == self.projection.version())
     }
 
     async fn rebuild(self: Arc<Self>) -> Result<GenerationId, ProjectionError> {

@@ -64,7 +64,7 @@ pub struct MalformedRow {
 macro_rules! read_model {
     (
         $(#[$meta:meta])*
-        pub struct $name:ident in $table:literal {
+        $vis:vis struct $name:ident in $table:literal {
             key { $( $(#[$kdoc:meta])* $key:ident : $ktype:ty ),+ $(,)? }
             $( $(#[$fdoc:meta])* $field:ident : $ftype:ty ),* $(,)?
         }
@@ -74,7 +74,7 @@ macro_rules! read_model {
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
-        pub struct $name {
+        $vis struct $name {
             $( $(#[$kdoc])* pub $key: $ktype, )+
             $( $(#[$fdoc])* pub $field: $ftype, )*
         }

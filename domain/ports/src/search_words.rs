@@ -10,27 +10,33 @@ use unicode_normalization::char::is_combining_mark;
 pub fn search_words(text: &str) -> String {
     let mut words = String::with_capacity(text.len() + 1);
     let mut within = false;
-    let mut push = |c: char| {
-        if c.is_alphanumeric() || is_combining_mark(c) {
+    if text.is_ascii() {
+        for byte in text.bytes() {
+            let is_letter = byte.is_ascii_alphanumeric();
+            if is_letter {
+                if !within {
+                    words.push(' ');
+                }
+                words.push(char::from(byte.to_ascii_lowercase()));
+            }
+            within = is_letter;
+        }
+        return words;
+    }
+    // Upper case first: it alone folds the final sigma and the sharp s.
+    let folded = (text.nfkd().filter(|c| !is_accent(*c)))
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .filter(|c| !is_accent(*c));
+    for c in folded {
+        let is_letter = c.is_alphanumeric() || is_combining_mark(c);
+        if is_letter {
             if !within {
                 words.push(' ');
             }
             words.push(c);
-            within = true;
-        } else {
-            within = false;
         }
-    };
-    if text.is_ascii() {
-        text.chars().for_each(|c| push(c.to_ascii_lowercase()));
-    } else {
-        // Upper case first: it alone folds the final sigma and the sharp s.
-        text.nfkd()
-            .filter(|c| !is_accent(*c))
-            .flat_map(char::to_uppercase)
-            .flat_map(char::to_lowercase)
-            .filter(|c| !is_accent(*c))
-            .for_each(push);
+        within = is_letter;
     }
     words
 }

@@ -33,6 +33,9 @@ fn models_in(folder: &Path) -> Arc<SqliteReadModels> {
 async fn settled<const V: u32>(log: &Arc<MemoryEventStore>, folder: &Path) {
     let projections = engine(log.clone(), models_in(folder), Shelves::<V>::default());
     projections.start();
+    let mut live = projections.live("shelves").unwrap();
+    let up = live.wait_for(|status| status.state == SubscriptionState::Live);
+    tokio::time::timeout(SOON, up).await.unwrap().unwrap();
     let head = log.head(&LogName::DOMAIN).await.unwrap();
     reach(&projections, head).await;
     projections.stop().await;
@@ -558,9 +561,11 @@ async fn a_paused_projection_goes_on_when_resumed() {
     let models = Arc::new(SqliteReadModels::in_memory().unwrap());
     let projections = engine(log.clone(), models, Shelves::<1>::default());
     projections.start();
-    projections.pause("shelves").unwrap();
     let mut live = projections.live("shelves").unwrap();
-    live.wait_for(|status| status.state == SubscriptionState::Paused).await.unwrap();
+    live.wait_for(|status| status.state == SubscriptionState::Live).await.unwrap();
+    projections.pause("shelves").unwrap();
+    let paused = live.wait_for(|status| status.state == SubscriptionState::Paused);
+    tokio::time::timeout(SOON, paused).await.unwrap().unwrap();
 
     let position = append(&*log, &[ShopEvent::Placed { item: 1, shelf: 1 }]).await;
     let waited = projections.wait_for("shelves", position, Duration::from_millis(200)).await;
@@ -636,7 +641,7 @@ mod others {
 
     read_model! {
         /// One number.
-        pub struct CountRow in "count" {
+        pub(crate) struct CountRow in "count" {
             key {
                 /// Always 0.
                 id: i64,
@@ -648,7 +653,7 @@ mod others {
 
     read_model! {
         /// Nothing.
-        pub struct NothingRow in "nothing" {
+        pub(crate) struct NothingRow in "nothing" {
             key {
                 /// Never there.
                 id: i64,

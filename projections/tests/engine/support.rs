@@ -28,7 +28,7 @@ use tokio::sync::watch;
 /// What happens in the shop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is")]
-pub enum ShopEvent {
+pub(crate) enum ShopEvent {
     /// An item is put on a shelf, also if it was somewhere else.
     Placed { item: i64, shelf: i64 },
     /// An item is worn a little; its shelf counts that.
@@ -71,7 +71,7 @@ impl StoredEvent for ShopEvent {
 
 read_model! {
     /// Where an item is.
-    pub struct ItemRow in "item" {
+    pub(crate) struct ItemRow in "item" {
         key {
             /// The item.
             item: i64,
@@ -87,7 +87,7 @@ read_model! {
 read_model! {
     /// What a shelf has seen; each event counts on one shelf, so all counts together are the
     /// number of events.
-    pub struct ShelfRow in "shelf" {
+    pub(crate) struct ShelfRow in "shelf" {
         key {
             /// The shelf; -1 for events of items that are nowhere.
             shelf: i64,
@@ -102,12 +102,12 @@ read_model! {
 static TABLES: [&Table; 2] = [ItemRow::TABLE, ShelfRow::TABLE];
 
 /// Counts what happens; refuses events of `bad_item` while it is told to.
-pub struct Shelves<const VERSION: u32> {
-    pub refuses: Arc<AtomicBool>,
+pub(crate) struct Shelves<const VERSION: u32> {
+    pub(crate) refuses: Arc<AtomicBool>,
 }
 
 /// The item that is refused.
-pub const BAD_ITEM: i64 = 666;
+pub(crate) const BAD_ITEM: i64 = 666;
 
 impl<const V: u32> Default for Shelves<V> {
     fn default() -> Self {
@@ -175,7 +175,7 @@ impl<const V: u32> Projection for Shelves<V> {
 }
 
 /// What the rows should be, by a plain loop: items with shelf and wear, shelves with their counts.
-pub fn plain(events: &[ShopEvent]) -> (Vec<ItemRow>, Vec<ShelfRow>) {
+pub(crate) fn plain(events: &[ShopEvent]) -> (Vec<ItemRow>, Vec<ShelfRow>) {
     let mut items: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
     let mut ever: BTreeMap<i64, ()> = BTreeMap::new();
@@ -215,14 +215,16 @@ pub fn plain(events: &[ShopEvent]) -> (Vec<ItemRow>, Vec<ShelfRow>) {
 }
 
 /// What queries show, and of which checkpoint.
-pub async fn shown(models: &dyn ReadModels) -> (Vec<ItemRow>, Vec<ShelfRow>, GlobalPosition) {
+pub(crate) async fn shown(
+    models: &dyn ReadModels,
+) -> (Vec<ItemRow>, Vec<ShelfRow>, GlobalPosition) {
     let items = all::<ItemRow>(models).await;
     let shelves = all::<ShelfRow>(models).await;
     (items.0, shelves.0, shelves.1)
 }
 
 /// All rows of a table.
-pub async fn all<R: TypedRow>(models: &dyn ReadModels) -> (Vec<R>, GlobalPosition) {
+pub(crate) async fn all<R: TypedRow>(models: &dyn ReadModels) -> (Vec<R>, GlobalPosition) {
     let everything = Query {
         table: R::TABLE,
         filters: Vec::new(),
@@ -237,12 +239,12 @@ pub async fn all<R: TypedRow>(models: &dyn ReadModels) -> (Vec<R>, GlobalPositio
 }
 
 /// A codec whose keys are in memory.
-pub fn codec() -> EventCodec {
+pub(crate) fn codec() -> EventCodec {
     EventCodec::new(Arc::new(MemoryKeyVault::default()))
 }
 
 /// The engine with one projection.
-pub fn engine<const V: u32>(
+pub(crate) fn engine<const V: u32>(
     store: Arc<dyn EventStore>,
     models: Arc<dyn ReadModels>,
     shelves: Shelves<V>,
@@ -251,7 +253,7 @@ pub fn engine<const V: u32>(
 }
 
 /// Appends events, each to the stream of its item.
-pub async fn append(store: &dyn EventStore, events: &[ShopEvent]) -> GlobalPosition {
+pub(crate) async fn append(store: &dyn EventStore, events: &[ShopEvent]) -> GlobalPosition {
     let mut position = store.head(&LogName::DOMAIN).await.unwrap();
     for chunk in events.chunks(200) {
         let payloads = chunk.iter().map(|e| (e.event_type(), serde_json::to_vec(e).unwrap()));
@@ -261,7 +263,7 @@ pub async fn append(store: &dyn EventStore, events: &[ShopEvent]) -> GlobalPosit
 }
 
 /// Appends whatever is given.
-pub async fn append_raw(
+pub(crate) async fn append_raw(
     store: &dyn EventStore,
     stream: &str,
     events: impl IntoIterator<Item = (&str, Vec<u8>)>,
@@ -295,21 +297,21 @@ pub async fn append_raw(
 }
 
 /// Numbers that look random and are the same for one seed.
-pub struct Dice(AtomicU64);
+pub(crate) struct Dice(AtomicU64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
 
-    pub fn below(&self, end: u64) -> u64 {
+    pub(crate) fn below(&self, end: u64) -> u64 {
         let seed = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % end
     }
 
-    pub fn event(&self) -> ShopEvent {
+    pub(crate) fn event(&self) -> ShopEvent {
         let item = self.below(40) as i64;
         match self.below(10) {
             0..4 => ShopEvent::Placed { item, shelf: self.below(6) as i64 },
@@ -318,13 +320,13 @@ impl Dice {
         }
     }
 
-    pub fn events(&self, count: usize) -> Vec<ShopEvent> {
+    pub(crate) fn events(&self, count: usize) -> Vec<ShopEvent> {
         (0..count).map(|_| self.event()).collect()
     }
 }
 
 /// Waits until queries show a position; retries failures at once instead of backing off.
-pub async fn reach(projections: &Projections, position: GlobalPosition) {
+pub(crate) async fn reach(projections: &Projections, position: GlobalPosition) {
     let mut waited = 0;
     while projections
         .wait_for("shelves", position, Duration::from_millis(20))
@@ -339,7 +341,7 @@ pub async fn reach(projections: &Projections, position: GlobalPosition) {
 }
 
 /// Waits until a projection has failed.
-pub async fn failure(projections: &Projections) -> Failure {
+pub(crate) async fn failure(projections: &Projections) -> Failure {
     let mut live = projections.live("shelves").unwrap();
     let failed = live.wait_for(|status| matches!(status.state, SubscriptionState::Failed(_)));
     let failed = tokio::time::timeout(Duration::from_secs(10), failed).await;
@@ -352,11 +354,11 @@ pub async fn failure(projections: &Projections) -> Failure {
 }
 
 /// A log whose pages have any size and which fails now and then.
-pub struct Choppy {
-    pub store: Arc<dyn EventStore>,
-    pub dice: Dice,
+pub(crate) struct Choppy {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) dice: Dice,
     /// One read in so many fails.
-    pub fails_one_in: u64,
+    pub(crate) fails_one_in: u64,
 }
 
 #[async_trait]
@@ -417,16 +419,16 @@ impl EventStore for Choppy {
 }
 
 /// Read models that fail now and then, before a commit or after it was stored; and that count.
-pub struct Flaky<M> {
-    pub models: M,
-    pub dice: Dice,
+pub(crate) struct Flaky<M> {
+    pub(crate) models: M,
+    pub(crate) dice: Dice,
     /// One call in so many fails.
-    pub fails_one_in: u64,
-    pub fetches: AtomicU64,
+    pub(crate) fails_one_in: u64,
+    pub(crate) fetches: AtomicU64,
 }
 
 impl<M> Flaky<M> {
-    pub fn new(models: M, seed: u64, fails_one_in: u64) -> Self {
+    pub(crate) fn new(models: M, seed: u64, fails_one_in: u64) -> Self {
         Self { models, dice: Dice::new(seed), fails_one_in, fetches: AtomicU64::new(0) }
     }
 

@@ -58,7 +58,7 @@ mod tests {
             include_str!("snapshots.rs"),
         ] {
             let (_, suite) = source.split_once("_suite {").unwrap();
-            let (suite, _) = suite.split_once("]);").unwrap();
+            let (suite, _) = suite.split_once("\n}\n").unwrap();
             for behaviour in source.split("\npub async fn ").skip(1) {
                 let (name, _) = behaviour.split_once('(').unwrap();
                 assert!(suite.contains(&format!(" {name},")), "{name} is in no suite");

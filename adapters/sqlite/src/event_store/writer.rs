@@ -36,6 +36,8 @@ const RESTART_PAGES: i64 = 4 * CHECKPOINT_PAGES;
 /// How long readers of old pages, in this process or another, are given to leave.
 const RESTART_PATIENCE: Duration = Duration::from_millis(200);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long until it tries again after they did not.
+const RESTART_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Command ids are swept so many rows at a time, so often, and then once an hour from the start.
 const SWEEP_ROWS: i64 = 2_000;
@@ -203,7 +205,7 @@ struct Session<'c> {
     save_snapshot: Statement<'c>,
     move_head: Statement<'c>,
     wal_size: Statement<'c>,
-    checkpointed_at: Instant,
+    next_checkpoint: Instant,
     next_sweep: Instant,
 }
 
@@ -226,7 +228,7 @@ impl<'c> Session<'c> {
             move_head: connection
                 .prepare("UPDATE log SET position = ?1, recorded_at = ?2 WHERE id = ?3")?,
             wal_size: connection.prepare("PRAGMA wal_checkpoint(NOOP)")?,
-            checkpointed_at: Instant::now(),
+            next_checkpoint: Instant::now(),
             next_sweep: Instant::now(),
         })
     }
@@ -302,9 +304,10 @@ impl<'c> Session<'c> {
 
     /// Between batches: keeps the write-ahead log short and command ids few.
     fn keep_house(&mut self, checkpoint_pages: i64) -> rusqlite::Result<()> {
-        if self.checkpointed_at.elapsed() >= CHECKPOINT_INTERVAL {
-            self.checkpoint(checkpoint_pages)?;
-            self.checkpointed_at = Instant::now();
+        if Instant::now() >= self.next_checkpoint {
+            let in_the_way = self.checkpoint(checkpoint_pages)?;
+            let pause = if in_the_way { RESTART_INTERVAL } else { CHECKPOINT_INTERVAL };
+            self.next_checkpoint = Instant::now() + pause;
         }
         if Instant::now() >= self.next_sweep {
             let answered_before = (self.clock.now() - self.command_retention).timestamp_micros();
@@ -322,22 +325,25 @@ impl<'c> Session<'c> {
     ///
     /// No reader waits for that. Readers of old pages keep the write-ahead log from starting over;
     /// if it has grown too long, the writer waits a moment for them to leave.
-    fn checkpoint(&mut self, least: i64) -> rusqlite::Result<()> {
+    /// True if it has grown too long and they did not leave.
+    fn checkpoint(&mut self, least: i64) -> rusqlite::Result<bool> {
         let (pages, copied): (i64, i64) =
             self.wal_size.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
         if pages - copied < least && pages < RESTART_PAGES {
-            return Ok(());
+            return Ok(false);
         }
         let started = Instant::now();
-        if pages < RESTART_PAGES {
-            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        let in_the_way = if pages < RESTART_PAGES {
+            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(false))?
         } else {
             self.connection.busy_timeout(RESTART_PATIENCE)?;
-            self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
+            let restart = "PRAGMA wal_checkpoint(RESTART)";
+            let busy = self.connection.query_row(restart, [], |row| row.get(0))?;
             self.connection.busy_timeout(file::WRITER_PATIENCE)?;
-        }
+            busy
+        };
         metrics::histogram!("freehold_log_checkpoint_seconds").record(started.elapsed());
-        Ok(())
+        Ok(in_the_way)
     }
 }
 
