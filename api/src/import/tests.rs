@@ -149,6 +149,7 @@ async fn a_table_of_a_feed_is_imported_and_again_changes_nothing() {
     let events = world.events(LogName::DOMAIN).await;
     let mut tags: Vec<&str> =
         events.iter().flat_map(|event| &event.tags).map(|tag| tag.as_str()).collect();
+    tags.retain(|tag| tag.starts_with("source:"));
     tags.sort_unstable();
     assert_eq!(tags, ["source:crm/a", "source:crm/b"]);
 }
