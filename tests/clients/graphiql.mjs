@@ -74,8 +74,14 @@ await check('GraphiQL: completion and settings', async () => {
 await check('GraphiQL: a live subscription', async () => {
   await run(documents.subscription);
   const seen = new Set();
-  while (seen.size < 3) {
-    await page.waitForTimeout(100);
+  for (let price = 1000; seen.size < 3; price += 1) {
+    const data = { price };
+    const item = { property_id: 'seen-live', event_type: 'property_updated', data };
+    const headers = { 'content-type': 'application/json' };
+    const body = JSON.stringify(item);
+    const answer = await fetch(`${url}/api/events/property`, { method: 'POST', headers, body });
+    equal(answer.status, 202);
+    await page.waitForTimeout(300);
     const text = await result.innerText();
     if (text.includes('"errors"')) throw new Error(text);
     if (text.includes('"data"')) seen.add(text);
