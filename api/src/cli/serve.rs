@@ -52,7 +52,7 @@ impl Serve {
         super::block_on(async {
             let node = Node::open(&config)?;
             node.start();
-            serve(&config, node, |_| Ok(())).await
+            serve(&config, node, |_| {}).await
         })
     }
 }
@@ -68,8 +68,8 @@ impl Demo {
                 node.stop().await;
                 return filled;
             }
-            let quiet = global.quiet;
-            serve(&config, node, |address| if quiet { Ok(()) } else { introduce(address) }).await
+            let output = global.output();
+            serve(&config, node, |address| output.note(&introduction(address))).await
         })
     }
 }
@@ -124,14 +124,14 @@ async fn wait_for_read_models(node: &Node) -> Result<(), CliError> {
 async fn serve(
     config: &Config,
     node: Node,
-    ready: impl FnOnce(std::net::SocketAddr) -> std::io::Result<()>,
+    ready: impl FnOnce(std::net::SocketAddr),
 ) -> Result<(), CliError> {
     let metrics = Metrics::of_process();
     let node = Arc::new(node);
     let server = Server::bind(config, application(config, &node), metrics).await?;
     // On stdout, so that whoever started this on port 0 can read where it is.
     writeln!(std::io::stdout(), "listening on http://{}", server.address())?;
-    ready(server.address())?;
+    ready(server.address());
     let finished = server.run(asked_to_stop()).await;
     finished.map_err(|error| CliError::new(Exit::Failure, error.to_string()))
 }
@@ -160,14 +160,16 @@ fn application(config: &Config, node: &Arc<Node>) -> Application {
     }
 }
 
-/// Says what to try, in commands that can be pasted.
-fn introduce(address: std::net::SocketAddr) -> std::io::Result<()> {
+/// What to open and what to try, in commands that can be pasted.
+fn introduction(address: std::net::SocketAddr) -> String {
     let event =
         r#"{"property_id":"test-123","event_type":"property_updated","data":{"price":2000}}"#;
-    let search = r#"{"query":"{ listings(first: 3, orderBy: PRICE_ASCENDING) { nodes { id price { amountMinor currency frequency } } } }"}"#;
+    let search = concat!(
+        r#"{"query":"{ listings(first: 3, orderBy: PRICE_ASCENDING) "#,
+        r#"{ nodes { id price { amountMinor currency frequency } } } }"}"#
+    );
     let json = "-H 'content-type: application/json'";
-    writeln!(
-        std::io::stdout(),
+    format!(
         "
 Open http://{address}/graphql in a browser, or try:
 

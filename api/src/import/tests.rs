@@ -169,15 +169,3 @@ async fn lines_of_a_feed_are_imported_through_a_full_queue() {
     assert_eq!(report.created, 50);
     assert_eq!(report.created + report.updated + report.unchanged, 2_500);
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints figures, which mean something in release only"]
-async fn throughput_of_the_demo() {
-    let folder = tempfile::tempdir().unwrap();
-    let world = World::in_folder(folder.path());
-    for _ in 0..2 {
-        let started = std::time::Instant::now();
-        let report = import_demo(&world.platform, "acme".into(), &Silent).await.unwrap();
-        println!("{report:?} in {:?}", started.elapsed());
-    }
-}

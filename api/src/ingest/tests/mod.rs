@@ -5,7 +5,6 @@ mod interactions;
 mod opinions;
 mod properties;
 mod requests;
-mod throughput;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use freehold_ports::{
     EventStore, Fingerprint, GlobalPosition, LogName, ReadError, RecordedEvent, SnapshotStore,
     StreamId, StreamVersion, Tag, TaggedEvent,
 };
-use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteReadModels};
+use freehold_sqlite::SqliteReadModels;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -37,18 +36,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let memory = Arc::new(MemoryEventStore::default());
-        Self::on(memory.clone(), memory)
-    }
-
-    /// A platform whose log is a file, as it is embedded.
-    pub(crate) fn in_folder(folder: &std::path::Path) -> Self {
-        let store = SqliteEventStore::open(folder, LogOptions::default());
-        let store = Arc::new(store.expect("the folder is writable"));
-        Self::on(store.clone(), store)
-    }
-
-    fn on(inner: Arc<dyn EventStore>, snapshots: Arc<dyn SnapshotStore>) -> Self {
-        let log = Arc::new(Log { inner, trouble: Mutex::default() });
+        let snapshots: Arc<dyn SnapshotStore> = memory.clone();
+        let log = Arc::new(Log { inner: memory, trouble: Mutex::default() });
         let vault = Arc::new(MemoryKeyVault::new([7; 32]));
         let codec = EventCodec::new(vault.clone());
         let clock: Arc<dyn Clock> = Arc::new(Noon);
