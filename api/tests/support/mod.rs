@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_graphql::{Context, Object, Schema, Subscription};
 use freehold::config::{Config, Sources};
-use freehold::http::graphql::{Operations, limited};
+use freehold::http::graphql::Operations;
 use freehold::http::{Application, FinishError, Server};
 use freehold::telemetry::Metrics;
 use futures_util::{Stream, stream};
@@ -90,7 +90,9 @@ pub(crate) fn config(toml: &str) -> Config {
 }
 
 pub(crate) fn application(config: &Config) -> Application {
-    let schema = limited(Schema::build(Query, Mutation, Live), &config.graphql).finish();
+    let schema = Schema::build(Query, Mutation, Live)
+        .limit_complexity(config.graphql.max_complexity)
+        .finish();
     Application::new(Operations::new(schema, "default"))
 }
 

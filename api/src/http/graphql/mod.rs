@@ -13,7 +13,7 @@ mod socket;
 
 use std::sync::Arc;
 
-use async_graphql::{Executor, ObjectType, Schema, SchemaBuilder, SubscriptionType};
+use async_graphql::{Executor, ObjectType, Schema, SubscriptionType};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, Request, State, WebSocketUpgrade};
@@ -69,19 +69,6 @@ impl Operations {
         let sdl = schema.sdl().into();
         Self { schema: Arc::new(schema), sdl, tenant: tenant.into() }
     }
-}
-
-/// Gives a schema the limits that only it can check.
-pub fn limited<Q, M, S>(
-    builder: SchemaBuilder<Q, M, S>,
-    limits: &config::Graphql,
-) -> SchemaBuilder<Q, M, S>
-where
-    Q: ObjectType + 'static,
-    M: ObjectType + 'static,
-    S: SubscriptionType + 'static,
-{
-    builder.limit_complexity(limits.max_complexity)
 }
 
 /// What the handlers share.
