@@ -1,7 +1,9 @@
 //! How fast a projection is rebuilt: `cargo bench -p freehold-projections --bench rebuild [-- <events>]`.
 //!
-//! Events of about 300 bytes come from memory, 10 to an item; they are decoded, folded, written to
-//! SQLite, indexed and swapped in. The row has 20 columns, 3 indexes, text and a place.
+//! Events of about 300 bytes come from memory; they are decoded, folded, written to SQLite, indexed
+//! and swapped in. The row has 20 columns, 3 indexes, text and a place. Three logs: the events of
+//! an item close together (a page writes a row once for ten events), far apart (a row is fetched
+//! and written for every event), and one event an item.
 
 #![allow(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
@@ -27,8 +29,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// Events on one item.
-const EVENTS_PER_ITEM: u64 = 10;
+/// Which item an event of so many is about.
+type ItemOf = fn(event: u64, of: u64) -> u64;
+
+const LOGS: [(&str, ItemOf); 3] = [
+    ("10 events an item, close together", |event, _| event / 10_000 * 1_000 + event % 1_000),
+    ("10 events an item, far apart", |event, of| event % (of / 10)),
+    ("1 event an item", |event, _| event),
+];
 
 #[derive(Serialize, Deserialize)]
 struct Listed {
@@ -182,8 +190,7 @@ struct MadeUp {
 }
 
 impl MadeUp {
-    /// Items come one after the other, the events of 1,000 of them mixed.
-    fn new(count: u64) -> Self {
+    fn new(count: u64, item_of: ItemOf) -> Self {
         let provenance = Provenance {
             tenant: "demo".into(),
             actor: "bench".into(),
@@ -191,8 +198,7 @@ impl MadeUp {
             causation_id: None,
         };
         let event = |number: u64| {
-            let group = number / (1_000 * EVENTS_PER_ITEM);
-            let item = group * 1_000 + number % 1_000;
+            let item = item_of(number, count);
             let item = Uuid::from_u64_pair(item.wrapping_mul(0x9E37_79B9_7F4A_7C15), item);
             let listed = Listed {
                 item,
@@ -209,7 +215,7 @@ impl MadeUp {
             RecordedEvent {
                 position: GlobalPosition(number + 1),
                 stream: StreamId::new("item", item).unwrap(),
-                version: StreamVersion(1 + number / 1_000 % EVENTS_PER_ITEM),
+                version: StreamVersion(number + 1),
                 event_id: EventId(Uuid::from_u128(u128::from(number))),
                 event_type: "Listed".into(),
                 schema_version: 1,
@@ -288,7 +294,14 @@ impl EventStore for MadeUp {
 #[tokio::main]
 async fn main() {
     let count: u64 = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(1_000_000);
-    let store = Arc::new(MadeUp::new(count));
+    for (name, item_of) in LOGS {
+        println!("{name}");
+        rebuild(count, item_of).await;
+    }
+}
+
+async fn rebuild(count: u64, item_of: ItemOf) {
+    let store = Arc::new(MadeUp::new(count, item_of));
     let bytes: usize = store.events.iter().map(|event| event.payload.len()).sum();
     println!("{count} events of {} bytes", bytes / count as usize);
     let folder = tempfile::tempdir().unwrap();
