@@ -4,21 +4,30 @@
 //! and prints one row a measurement: a table for people, or one JSON object a line.
 
 mod append;
+mod ingest;
 mod limit;
+mod made_up;
 mod output;
 mod read;
+mod rebuild;
+mod search;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Parser, ValueEnum};
+use freehold::config::{Config, Sources};
+use freehold::node::Node;
 use freehold_memory::MemoryEventStore;
 use freehold_ports::EventStore;
 use freehold_sqlite::{LogOptions, SqliteEventStore};
 
 use self::output::{Format, Output};
+
+/// Who owns the data of every bench.
+const TENANT: &str = "default";
 
 /// Measures Freehold.
 #[derive(Parser)]
@@ -31,6 +40,9 @@ struct Arguments {
     /// A minute's worth instead of figures to publish.
     #[arg(long)]
     quick: bool,
+    /// How many made-up events `rebuild` folds, instead of its own number.
+    #[arg(long)]
+    events: Option<u64>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -45,6 +57,12 @@ enum Bench {
     Append,
     /// Events read back.
     Read,
+    /// Events folded into read models.
+    Rebuild,
+    /// From a request until searches see what it changed.
+    Ingest,
+    /// GraphQL searches over many listings.
+    Search,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -59,6 +77,7 @@ struct Setting {
     /// How long one measurement takes.
     duration: Duration,
     quick: bool,
+    events: Option<u64>,
     folder: PathBuf,
 }
 
@@ -71,8 +90,26 @@ impl Setting {
         )
     }
 
+    /// What serves, with its stores in that folder; nothing that this machine sets counts.
+    fn open_node(&self, folder: &Path) -> anyhow::Result<(Config, Node)> {
+        let file = folder.join("freehold.toml");
+        std::fs::write(&file, "")?;
+        let url = match self.store {
+            Store::Sqlite => format!("sqlite:{}", folder.display()),
+            Store::Memory => "memory:".to_owned(),
+        };
+        let flags = vec![
+            ("http.listen", "--listen", "127.0.0.1:0".to_owned()),
+            ("store.url", "--store", url),
+        ];
+        let sources = Sources { file: Some(file), flags, ..Sources::default() };
+        let config = sources.load().map_err(|errors| anyhow!("{errors}"))?.config;
+        let node = Node::open(&config)?;
+        Ok((config, node))
+    }
+
     /// An empty store in that folder.
-    fn open_store(&self, folder: &std::path::Path) -> anyhow::Result<Arc<dyn EventStore>> {
+    fn open_store(&self, folder: &Path) -> anyhow::Result<Arc<dyn EventStore>> {
         Ok(match self.store {
             Store::Sqlite => Arc::new(SqliteEventStore::open(folder, LogOptions::default())?),
             Store::Memory => Arc::new(MemoryEventStore::default()),
@@ -94,6 +131,7 @@ async fn main() -> anyhow::Result<()> {
         store: arguments.store,
         duration: Duration::from_secs(if arguments.quick { 3 } else { 10 }),
         quick: arguments.quick,
+        events: arguments.events,
         folder: arguments.folder,
     };
     let mut output = Output::new(arguments.format);
@@ -103,6 +141,15 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted(Bench::Read) {
         read::run(&setting, &mut output).await?;
+    }
+    if wanted(Bench::Rebuild) {
+        rebuild::run(&setting, &mut output).await?;
+    }
+    if wanted(Bench::Ingest) {
+        ingest::run(&setting, &mut output).await?;
+    }
+    if wanted(Bench::Search) {
+        search::run(&setting, &mut output).await?;
     }
     Ok(())
 }

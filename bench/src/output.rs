@@ -17,7 +17,7 @@ pub(crate) enum Format {
 pub(crate) struct Row {
     pub(crate) bench: &'static str,
     pub(crate) store: &'static str,
-    /// What was varied: callers, page size.
+    /// What was varied, such as callers or page size, and what was counted.
     #[serde(flatten)]
     pub(crate) parameters: Map<String, Value>,
     pub(crate) value: f64,
@@ -84,7 +84,7 @@ impl Output {
     fn print_line(&mut self, row: &Row) {
         if !self.headed {
             println!(
-                "{:<8} {:<8} {:<34} {:>12} {:<10} {:>8} {:>8} {:>8} {:>12} {:>6} {:>14}",
+                "{:<8} {:<8} {:<62} {:>12} {:<10} {:>8} {:>8} {:>8} {:>12} {:>6} {:>14}",
                 "bench",
                 "store",
                 "parameters",
@@ -105,7 +105,7 @@ impl Output {
             row.latency.as_ref().map_or(String::new(), |latency| format!("{:.2}", pick(latency)))
         };
         println!(
-            "{:<8} {:<8} {:<34} {:>12.0} {:<10} {:>8} {:>8} {:>8} {:>12} {:>6} {:>14}",
+            "{:<8} {:<8} {:<62} {:>12.0} {:<10} {:>8} {:>8} {:>8} {:>12} {:>6} {:>14}",
             row.bench,
             row.store,
             parameters.join(" "),
