@@ -54,6 +54,10 @@ impl From<ConfigErrors> for CliError {
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
+        // Whoever read the output has seen enough.
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::new(Exit::Ok, "");
+        }
         Self::new(Exit::Failure, format!("the output could not be written: {error}"))
     }
 }

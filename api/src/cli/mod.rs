@@ -15,6 +15,7 @@ mod serve;
 mod stream;
 mod token;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -107,7 +108,10 @@ impl Cli {
         match result {
             Ok(()) => Exit::Ok,
             Err(error) => {
-                eprintln!("error: {error}");
+                if error.exit != Exit::Ok {
+                    // Without a stderr there is nobody to tell.
+                    let _ = writeln!(std::io::stderr(), "error: {error}");
+                }
                 error.exit
             }
         }

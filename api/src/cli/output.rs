@@ -60,7 +60,8 @@ impl Output {
     /// Tells the person at the terminal something that is not data.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            // Without a stderr there is nobody to tell.
+            let _ = writeln!(io::stderr(), "{text}");
         }
     }
 

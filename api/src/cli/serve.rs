@@ -14,7 +14,7 @@ use super::{CliError, Exit, Global};
 use crate::config::Config;
 use crate::graphql::{Limits, schema};
 use crate::http::graphql::Operations;
-use crate::http::{Application, Finally, ServeError, Server};
+use crate::http::{Access, Application, Finally, ServeError, Server};
 use crate::import::{
     Bars, ImportError, PLACEHOLDER_PATH, PLACEHOLDER_SVG, Progress, Silent, import_demo,
 };
@@ -69,7 +69,9 @@ impl Demo {
                 return filled;
             }
             let output = global.output();
-            serve(&config, node, |address| output.note(&introduction(address))).await
+            let store =
+                global.store.iter().map(|url| format!(" --store {url}")).collect::<String>();
+            serve(&config, node, |address| output.note(&introduction(address, &store))).await
         })
     }
 }
@@ -80,6 +82,8 @@ impl Listen {
         let config = global.load(listen)?.config;
         start_logging(&config.log)
             .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
+        // Before any file is made: whoever must not serve leaves nothing behind.
+        Access::new(&config.auth, config.http.listen).map_err(ServeError::Access)?;
         Ok(config)
     }
 }
@@ -161,7 +165,7 @@ fn application(config: &Config, node: &Arc<Node>) -> Application {
 }
 
 /// What to open and what to try, in commands that can be pasted.
-fn introduction(address: std::net::SocketAddr) -> String {
+fn introduction(address: std::net::SocketAddr, store: &str) -> String {
     let event =
         r#"{"property_id":"test-123","event_type":"property_updated","data":{"price":2000}}"#;
     let search = concat!(
@@ -175,7 +179,7 @@ Open http://{address}/graphql in a browser, or try:
 
 1. search   curl -s http://{address}/graphql {json} -d '{search}'
 2. send     curl -s http://{address}/api/events/property {json} -d '{event}'
-3. watch    freehold events tail
+3. watch    freehold events tail{store}
 
 Ctrl-C stops; run it again and everything is still there."
     )

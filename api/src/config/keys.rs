@@ -192,13 +192,6 @@ pub const KEYS: &[Key] = &[
         effect: "larger bodies of /api/events/* are refused with 413",
     },
     Key {
-        name: "ingest.max_items",
-        kind: Kind::Count,
-        default: Some("10000"),
-        also: &[],
-        effect: "the most items of one request to /api/events/*",
-    },
-    Key {
         name: "store.url",
         kind: Kind::Store,
         default: Some("sqlite:./freehold-data"),

@@ -232,7 +232,11 @@ impl Layers {
     }
 
     fn refuse(&mut self, key: &'static Key, value: &Value, origin: Origin) {
-        let found = if key.kind.is_secret() { "***".to_owned() } else { value.to_string() };
+        let found = if key.kind.is_secret() {
+            "***".to_owned()
+        } else {
+            without_password(value.to_string())
+        };
         let expected = key.kind.expected();
         self.errors.push(ConfigError::WrongValue { key: key.name, origin, found, expected });
     }
@@ -336,5 +340,15 @@ fn put(tree: &mut Table, name: &str, value: Value) {
                 put(inner, rest, value);
             }
         }
+    }
+}
+
+/// A text without the user and password of a URL in it.
+fn without_password(text: String) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 < at => {
+            format!("{}***{}", &text[..scheme + 3], &text[at..])
+        }
+        _ => text,
     }
 }

@@ -117,8 +117,6 @@ pub struct Graphql {
 pub struct Ingest {
     /// The largest request body.
     pub max_body_bytes: usize,
-    /// The most items of one request.
-    pub max_items: usize,
 }
 
 /// `store.*`

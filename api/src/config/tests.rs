@@ -94,6 +94,14 @@ fn everything_wrong_is_said_at_once_with_origin_and_nearest_match() {
 }
 
 #[test]
+fn a_password_in_an_address_is_not_repeated() {
+    let sources = environment(&[("DATABASE_URL", "postgres://ann:hunter2@db/freehold")]);
+    let said = sources.load().unwrap_err().to_string();
+    assert!(said.contains("postgres://***@db/freehold"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn a_named_file_that_is_missing_or_malformed_is_an_error() {
     let missing = Sources { file: Some("/nowhere/f.toml".into()), ..Sources::default() };
     assert!(missing.load().unwrap_err().to_string().contains("/nowhere/f.toml cannot be read"));

@@ -169,9 +169,14 @@ const MAX_NOTICES: usize = 50;
 
 impl Notices {
     pub(super) fn warn(&mut self, notice: Notice) {
-        if self.warnings.len() < MAX_NOTICES {
+        if self.take_warnings() {
             self.warnings.push(notice);
         }
+    }
+
+    /// Whether a further warning would be kept; finding out what to say can be dear.
+    pub(super) fn take_warnings(&self) -> bool {
+        self.warnings.len() < MAX_NOTICES
     }
 
     pub(super) fn refuse(&mut self, notice: Notice) {

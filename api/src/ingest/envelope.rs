@@ -168,6 +168,8 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
             return;
         }
         match ENVELOPE_FIELDS.find(&name) {
+            // Thousands of unknown names are not compared with every known one.
+            Some(EnvelopeField::Data) | None if !self.notices.take_warnings() => {}
             Some(EnvelopeField::Data) | None => {
                 // Its value is not repeated: nobody knows what, or who, it is about.
                 let nearest = self.names.nearest(&name);

@@ -171,6 +171,9 @@ struct Reading<'n> {
     reader: Reader<'n>,
 }
 
+/// More media in one item are not even looked at; the domain allows fewer.
+const MAX_MEDIA_SENT: usize = 1_000;
+
 impl Reading<'_> {
     fn field(&mut self, sent: &Sent<'_, PropertyField>) {
         use PropertyField as F;
@@ -421,6 +424,11 @@ impl Reading<'_> {
     fn media(&mut self, path: &str, value: &Json<'_>, covers: Covers) {
         let one = std::slice::from_ref(value);
         let values = if let Json::List(values) = value { values } else { one };
+        if values.len() > MAX_MEDIA_SENT {
+            let message = format!("has {} entries; send at most {MAX_MEDIA_SENT}", values.len());
+            self.reader.notices.refuse(Notice::new("TOO_MANY", message).at(path));
+            return;
+        }
         let mut list: Vec<WishedMedium> = Vec::new();
         for (index, value) in values.iter().enumerate() {
             let path = format!("{path}[{index}]");

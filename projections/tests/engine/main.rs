@@ -136,7 +136,7 @@ const FOLDER: &str = "FREEHOLD_TEST_FOLDER";
 #[test]
 #[ignore = "started by a_killed_process_loses_and_doubles_nothing"]
 fn child_that_is_killed() {
-    let folder = std::path::PathBuf::from(std::env::var(FOLDER).unwrap());
+    let Some(folder) = std::env::var_os(FOLDER).map(std::path::PathBuf::from) else { return };
     in_a_runtime(async {
         let store = SqliteEventStore::open(&folder, LogOptions::default()).unwrap();
         let store = Arc::new(store);

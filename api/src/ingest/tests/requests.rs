@@ -190,3 +190,25 @@ async fn a_sender_without_a_token_is_the_default_source() {
     assert_eq!(answer.items[0].source.as_deref(), Some("crm"));
     assert_eq!(said(&answer)[0]["change"], "created", "references belong to their source");
 }
+
+#[tokio::test]
+async fn thousands_of_unknown_fields_cost_no_more_than_a_few_warnings() {
+    let world = World::new();
+    let fields: Vec<String> = (0..200_000).map(|n| format!("\"k{n}\":1")).collect();
+    let body = format!("{{\"property_id\":\"many\",\"data\":{{{}}}}}", fields.join(","));
+    let started = std::time::Instant::now();
+    let answer = world.property(body).await;
+    // Comparing each with every known name took a minute and more.
+    assert!(started.elapsed() < Duration::from_secs(20));
+    assert_eq!(answer.items[0].status, Status::Accepted);
+    assert_eq!(answer.items[0].warnings.len(), 50);
+}
+
+#[tokio::test]
+async fn a_list_of_media_longer_than_any_is_refused_at_once() {
+    let world = World::new();
+    let photos: Vec<String> = (0..5_000).map(|n| format!("https://a.example/{n}.jpg")).collect();
+    let item = json!({"property_id": "many", "data": {"photos": photos}});
+    let answer = world.property(item.to_string()).await;
+    assert_eq!(answer.items[0].errors[0].code, "TOO_MANY");
+}
