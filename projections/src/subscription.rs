@@ -18,12 +18,13 @@ use uuid::Uuid;
 use crate::handler::failed_event;
 use crate::{HandleError, Handler};
 
-/// How many events a page has: few when close to the head, so that each is seen soon.
-const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
-const LARGE_PAGE: NonZeroU32 = NonZeroU32::new(10_000).expect("it is not zero");
-
-/// From how many positions behind the head on pages are large.
-const FAR_BEHIND: u64 = 5_000;
+/// How many events a page has, by how many positions the head is away at least: few when close, so
+/// that each is seen soon; many when far, so that what several of them change is written once.
+const PAGES: [(u64, NonZeroU32); 3] = [
+    (200_000, NonZeroU32::new(50_000).expect("it is not zero")),
+    (5_000, NonZeroU32::new(10_000).expect("it is not zero")),
+    (0, NonZeroU32::new(1_000).expect("it is not zero")),
+];
 
 /// How long an idle subscription waits before it looks by itself, from the first time on.
 const FIRST_POLL: Duration = Duration::from_millis(20);
@@ -471,7 +472,9 @@ impl Drop for Ahead {
 }
 
 fn page_size(after: GlobalPosition, head: GlobalPosition) -> NonZeroU32 {
-    if head.0.saturating_sub(after.0) > FAR_BEHIND { LARGE_PAGE } else { PAGE }
+    let away = head.0.saturating_sub(after.0);
+    let size = PAGES.iter().find(|(at_least, _)| away >= *at_least).map(|(_, size)| *size);
+    size.expect("the last one is for any distance")
 }
 
 /// Leaves out what lies behind the end.

@@ -79,11 +79,12 @@ pub(super) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(
         // A power loss may undo the last transactions, each of them with its checkpoint: the log
         // has their events. So `normal` is enough, and no commit waits for the disk.
-        // Pages of 8 KiB hold a dozen wide rows; a checkpoint of 64 MiB writes a hot page once.
-        "PRAGMA page_size = 8192;
+        // Rows and keys are changed all over the file, and the write-ahead log takes whole pages:
+        // small ones, and a checkpoint of 64 MiB that writes a page once that changed often.
+        "PRAGMA page_size = 4096;
          PRAGMA journal_mode = wal;
          PRAGMA synchronous = normal;
-         PRAGMA wal_autocheckpoint = 8192;
+         PRAGMA wal_autocheckpoint = 16384;
          PRAGMA journal_size_limit = 134217728;
          PRAGMA cache_size = -131072;",
     )?;
