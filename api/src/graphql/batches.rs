@@ -1,16 +1,21 @@
 //! Gathering what many resolvers ask for into one question.
 //!
-//! A resolver that asks steps back once before the question is put, so that every resolver that
-//! can run at the same time adds its keys first. That makes batches depend on the shape of a
-//! request only; the loader of the GraphQL library waits for a timer instead, and splits batches
-//! whenever the machine is slower than the timer.
+//! A request is resolved in rounds. In a round every resolver runs until it is done or cannot go on
+//! without an answer; only then are the questions put, and the next round begins when the last of
+//! the answers is there. That makes batches depend on the shape of a request only. The loader of
+//! the GraphQL library waits for a timer instead, and splits batches whenever the machine is slower
+//! than the timer.
 
 use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
 use std::hash::Hash;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake, Waker};
 
-use tokio::sync::OnceCell;
-use tokio::task::{unconstrained, yield_now};
+use futures_util::task::AtomicWaker;
+use tokio::sync::{Notify, OnceCell};
 
 use super::Fault;
 
@@ -31,10 +36,95 @@ pub(crate) trait Load: Send + Sync {
     ) -> impl Future<Output = Result<HashMap<Self::Key, Self::Value>, Fault>> + Send;
 }
 
-/// Gathers keys for a loader. Nothing is cached: a subscription lives longer than what it once
-/// read. Requests that run at the same time may share a question.
+/// The rounds of one request.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    /// Whether somebody drives the resolvers; who asks outside of rounds is answered at once.
+    driven: AtomicBool,
+    /// Resolvers that wait until the questions are put.
+    gathered: AtomicUsize,
+    /// Resolvers that wait for an answer.
+    asking: AtomicUsize,
+    next: Notify,
+}
+
+impl Rounds {
+    /// Resolves a request, round by round.
+    pub(crate) async fn drive<F: Future>(&self, resolving: F) -> F::Output {
+        let mut resolving = pin!(resolving);
+        let alarm = Arc::new(Alarm::default());
+        let waker = Waker::from(alarm.clone());
+        poll_fn(|outer| {
+            alarm.outer.register(outer.waker());
+            alarm.rang.store(false, Ordering::SeqCst);
+            self.driven.store(true, Ordering::SeqCst);
+            let polled = resolving.as_mut().poll(&mut Context::from_waker(&waker));
+            self.driven.store(false, Ordering::SeqCst);
+            if polled.is_pending() && !alarm.rang.load(Ordering::SeqCst) && self.is_over() {
+                // Rings the alarm, so the resolvers that wait are run soon.
+                self.next.notify_waiters();
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Whether nobody can go on and no answer is to come.
+    fn is_over(&self) -> bool {
+        self.asking.load(Ordering::SeqCst) == 0 && self.gathered.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until every resolver did what it can.
+    async fn gather(&self) {
+        if self.driven.load(Ordering::SeqCst) {
+            let next = self.next.notified();
+            let _waits = Waits::new(&self.gathered);
+            next.await;
+        }
+    }
+
+    /// Asks a question of the round under way: the next one waits for its answer.
+    pub(crate) async fn ask<T>(&self, question: impl Future<Output = T>) -> T {
+        let _waits = Waits::new(&self.asking);
+        question.await
+    }
+}
+
+/// Counts a resolver for as long as it waits, also when it is given up.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Tells whether somebody can go on, and passes it on to whoever runs the request.
+#[derive(Default)]
+struct Alarm {
+    rang: AtomicBool,
+    outer: AtomicWaker,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.rang.store(true, Ordering::SeqCst);
+        self.outer.wake();
+    }
+}
+
+/// Gathers keys for a loader, for one request. Nothing is cached: a subscription lives longer than
+/// what it once read.
 pub(crate) struct Batches<L: Load> {
     loader: L,
+    rounds: Arc<Rounds>,
     open: Mutex<Arc<Batch<L>>>,
 }
 
@@ -52,8 +142,8 @@ impl<L: Load> Default for Batch<L> {
 }
 
 impl<L: Load> Batches<L> {
-    pub(crate) fn new(loader: L) -> Self {
-        Self { loader, open: Mutex::default() }
+    pub(crate) fn new(loader: L, rounds: Arc<Rounds>) -> Self {
+        Self { loader, rounds, open: Mutex::default() }
     }
 
     /// The value of a key.
@@ -68,10 +158,9 @@ impl<L: Load> Batches<L> {
             return Ok(HashMap::new());
         }
         let batch = self.join(&keys);
-        yield_now().await;
-        // Whoever comes first asks for all; if its request is given up, the next one asks again.
-        // Unconstrained, so that all who waited go on together and ask together again.
-        let answer = unconstrained(batch.answer.get_or_init(|| self.ask(&batch))).await;
+        self.rounds.gather().await;
+        // Whoever comes first asks for all; if it is given up, the next one asks again.
+        let answer = self.rounds.ask(batch.answer.get_or_init(|| self.ask(&batch))).await;
         let found = answer.as_ref().map_err(Clone::clone)?;
         let value = |key: L::Key| Some((key.clone(), found.get(&key)?.clone()));
         Ok(keys.into_iter().filter_map(value).collect())
@@ -107,6 +196,8 @@ impl<L: Load> Batches<L> {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::future::join_all;
+
     use super::*;
 
     /// Doubles numbers, slowly; knows no odd ones, and fails from 1,000 on.
@@ -129,33 +220,59 @@ mod tests {
         }
     }
 
+    fn doubles() -> (Arc<Rounds>, Batches<Doubles>) {
+        let rounds = Arc::<Rounds>::default();
+        (rounds.clone(), Batches::new(Doubles::default(), rounds))
+    }
+
     #[tokio::test]
     async fn who_asks_at_the_same_time_asks_together() {
-        let batches = Batches::new(Doubles::default());
+        let (rounds, batches) = doubles();
         let ask = |key: u32| batches.load_one(key % 100);
-        let found = futures_util::future::join_all((0..200).map(ask)).await;
+        let found = rounds.drive(join_all((0..200).map(ask))).await;
         assert_eq!(found[4], Ok(Some(8)));
         assert_eq!(found[5], Ok(None));
         assert_eq!(found[104], Ok(Some(8)));
         assert_eq!(*batches.loader.asked.lock().unwrap(), [100]);
-        assert_eq!(batches.load_one(6).await, Ok(Some(12)), "nothing is kept");
+        assert_eq!(rounds.drive(batches.load_one(6)).await, Ok(Some(12)), "nothing is kept");
         assert_eq!(*batches.loader.asked.lock().unwrap(), [100, 1]);
     }
 
     #[tokio::test]
-    async fn a_request_that_is_given_up_takes_no_other_with_it() {
-        let batches = Batches::new(Doubles::default());
+    async fn who_is_answered_early_waits_for_who_is_answered_late() {
+        let (rounds, batches) = doubles();
+        let ask = async |key: u32| {
+            let question = tokio::time::sleep(Duration::from_millis(u64::from(key)));
+            rounds.ask(question).await;
+            let doubled = batches.load_one(key).await.unwrap().unwrap();
+            batches.load_one(doubled).await
+        };
+        let found = rounds.drive(join_all((0..100).step_by(2).map(ask))).await;
+        assert_eq!(found[49], Ok(Some(392)));
+        assert_eq!(*batches.loader.asked.lock().unwrap(), [50, 50]);
+    }
+
+    #[tokio::test]
+    async fn who_asks_outside_of_rounds_is_answered() {
+        let (_, batches) = doubles();
+        assert_eq!(batches.load_one(6).await, Ok(Some(12)));
+    }
+
+    #[tokio::test]
+    async fn who_is_given_up_takes_no_other_along() {
+        let (rounds, batches) = doubles();
         let short = tokio::time::timeout(Duration::from_millis(5), batches.load_one(2));
-        let (given_up, answered) = tokio::join!(short, batches.load_one(4));
+        let both = rounds.drive(futures_util::future::join(short, batches.load_one(4)));
+        let (given_up, answered) = both.await;
         assert!(given_up.is_err());
         assert_eq!(answered, Ok(Some(8)));
     }
 
     #[tokio::test]
     async fn a_fault_reaches_everyone_who_asked() {
-        let batches = Batches::new(Doubles::default());
-        let (one, other) = tokio::join!(batches.load_one(1_000), batches.load_one(2));
-        assert_eq!((one, other), (Err(Fault::Unavailable), Err(Fault::Unavailable)));
-        assert_eq!(batches.load_one(2).await, Ok(Some(4)));
+        let (rounds, batches) = doubles();
+        let both = rounds.drive(join_all([1_000, 2].map(|key| batches.load_one(key)))).await;
+        assert_eq!(both, [Err(Fault::Unavailable), Err(Fault::Unavailable)]);
+        assert_eq!(rounds.drive(batches.load_one(2)).await, Ok(Some(4)));
     }
 }

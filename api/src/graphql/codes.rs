@@ -7,7 +7,7 @@ use async_graphql::extensions::{
 };
 use async_graphql::{Response, ServerError, ValidationResult};
 
-use super::fault::BAD_INPUT;
+use super::fault::BAD_USER_INPUT;
 
 /// Gives the library's own errors a code.
 pub(crate) struct Codes;
@@ -36,7 +36,7 @@ impl Extension for Codes {
     ) -> Response {
         let mut response = next.run(ctx, operation_name).await;
         // Resolvers give every error its code: what has none is an argument that did not parse.
-        response.errors = response.errors.into_iter().map(|e| coded(e, BAD_INPUT)).collect();
+        response.errors = response.errors.into_iter().map(|e| coded(e, BAD_USER_INPUT)).collect();
         response
     }
 }
@@ -49,7 +49,7 @@ fn refused(error: ServerError) -> ServerError {
     let argument = error.message.strip_prefix("Invalid value for argument \"");
     match argument.and_then(|rest| rest.split('"').next()).map(str::to_owned) {
         Some(field) => {
-            let mut error = coded(error, BAD_INPUT);
+            let mut error = coded(error, BAD_USER_INPUT);
             error.extensions.get_or_insert_default().set("field", field);
             error
         }

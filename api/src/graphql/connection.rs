@@ -8,17 +8,14 @@ use async_graphql::{Context, Object, ObjectType, OutputType};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::DateTime;
-use freehold_ports::{
-    ColumnKind, Filter, GlobalPosition, Order, Page, Query, ReadModels, Row, Table, Value,
-};
+use freehold_ports::{ColumnKind, Filter, GlobalPosition, Order, Page, Query, Row, Table, Value};
 use freehold_projections::TypedRow;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::Fault;
 use super::limits::DEFAULT_PAGE;
-use crate::platform::Platform;
+use super::{Fault, loaders, platform};
 
 /// The rows of a type belong to one projection.
 pub(crate) trait Projected: TypedRow {
@@ -225,7 +222,7 @@ impl<R: Projected> Rows<R> {
 
     /// Reads the page of a window.
     pub(crate) async fn read(
-        models: &dyn ReadModels,
+        ctx: &Context<'_>,
         selection: &Selection,
         window: &Window,
     ) -> Result<Self, Fault> {
@@ -243,7 +240,9 @@ impl<R: Projected> Rows<R> {
             backwards: window.backwards,
             limit: window.size,
         };
-        let Page { rows, has_more, .. } = models.query(R::PROJECTION, query).await?;
+        let models = &platform(ctx).models;
+        let page = loaders(ctx).rounds.ask(models.query(R::PROJECTION, query)).await?;
+        let Page { rows, has_more, .. } = page;
         Ok(Self {
             rows: with_cursors(rows, order)?,
             // Whether there are rows beyond the cursor the client came from costs a query more;
@@ -347,7 +346,7 @@ impl Total {
         match self {
             Self::Known(count) => Ok(*count),
             Self::Counted { projection, table, filters } => {
-                let models = &ctx.data_unchecked::<Arc<Platform>>().models;
+                let models = &platform(ctx).models;
                 Ok(models.count(projection, table, filters.clone()).await?)
             }
         }
@@ -361,9 +360,8 @@ pub(crate) async fn connection<R: Projected, N: OutputType>(
     window: Window,
     node: impl Fn(R) -> N,
 ) -> Result<Connection<Cursor, N, Total>, Fault> {
-    let models = &*ctx.data_unchecked::<Arc<Platform>>().models;
     let rows = if asks_for_rows(ctx) {
-        Rows::<R>::read(models, &selection, &window).await?
+        Rows::<R>::read(ctx, &selection, &window).await?
     } else {
         let total = Total::of::<R>(selection);
         return Ok(Rows::none().connection(total, node));

@@ -51,7 +51,7 @@ impl Fault {
     /// The code that clients match on.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::BadInput(_) => BAD_INPUT,
+            Self::BadInput(_) => BAD_USER_INPUT,
             Self::NotFound { .. } => "NOT_FOUND",
             Self::Stale(_) => "STALE",
             Self::NotBuilt(_) => "NOT_BUILT",
@@ -62,7 +62,7 @@ impl Fault {
 }
 
 /// The code of a request that cannot be meant.
-pub(crate) const BAD_INPUT: &str = "BAD_INPUT";
+pub(crate) const BAD_USER_INPUT: &str = "BAD_USER_INPUT";
 
 impl From<Fault> for async_graphql::Error {
     fn from(fault: Fault) -> Self {

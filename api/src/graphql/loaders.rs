@@ -7,6 +7,10 @@ use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use async_graphql::extensions::{
+    Extension, ExtensionContext, ExtensionFactory, NextExecute, NextPrepareRequest,
+};
+use async_graphql::{Request, Response, ServerResult};
 use chrono::NaiveDate;
 use freehold_ports::{Filter, Order, Query, ReadModels, Row, Table, Value};
 use freehold_projections::ColumnValue as _;
@@ -19,7 +23,7 @@ use freehold_projections::models::property::{PropertyChangeRow, PropertyRow};
 use uuid::Uuid;
 
 use super::Fault;
-use super::batches::{Batches, Load};
+use super::batches::{Batches, Load, Rounds};
 use super::connection::{Cursor, Ordering, Projected, with_cursors};
 
 /// How many rows one query of a loader reads at most; it asks again for more.
@@ -31,8 +35,9 @@ pub(crate) type ByKey<R> = Batches<RowLoader<R>>;
 /// A loader of the first rows that belong to each of many parents.
 pub(crate) type ByParent<R> = Batches<SliceLoader<R>>;
 
-/// Every loader, shared by all requests.
+/// Every loader of one request.
 pub(crate) struct Loaders {
+    pub(crate) rounds: Arc<Rounds>,
     pub(crate) properties: ByKey<PropertyRow>,
     pub(crate) listings: ByKey<ListingRow>,
     pub(crate) accounts: ByKey<AccountRow>,
@@ -44,26 +49,60 @@ pub(crate) struct Loaders {
 }
 
 impl Loaders {
-    pub(crate) fn new(models: &Arc<dyn ReadModels>) -> Self {
+    fn new(models: &Arc<dyn ReadModels>) -> Self {
+        let rounds = Arc::default();
         Self {
-            properties: by_key(models),
-            listings: by_key(models),
-            accounts: by_key(models),
-            searches: by_key(models),
-            favourites: by_key(models),
-            changes: by_parent(models),
-            preferences: by_parent(models),
-            engagement: by_parent(models),
+            properties: by_key(models, &rounds),
+            listings: by_key(models, &rounds),
+            accounts: by_key(models, &rounds),
+            searches: by_key(models, &rounds),
+            favourites: by_key(models, &rounds),
+            changes: by_parent(models, &rounds),
+            preferences: by_parent(models, &rounds),
+            engagement: by_parent(models, &rounds),
+            rounds,
         }
     }
 }
 
-fn by_key<R: Projected>(models: &Arc<dyn ReadModels>) -> ByKey<R> {
-    Batches::new(RowLoader { models: models.clone(), row: PhantomData })
+fn by_key<R: Projected>(models: &Arc<dyn ReadModels>, rounds: &Arc<Rounds>) -> ByKey<R> {
+    Batches::new(RowLoader { models: models.clone(), row: PhantomData }, rounds.clone())
 }
 
-fn by_parent<R: Projected>(models: &Arc<dyn ReadModels>) -> ByParent<R> {
-    Batches::new(SliceLoader { models: models.clone(), row: PhantomData })
+fn by_parent<R: Projected>(models: &Arc<dyn ReadModels>, rounds: &Arc<Rounds>) -> ByParent<R> {
+    Batches::new(SliceLoader { models: models.clone(), row: PhantomData }, rounds.clone())
+}
+
+/// Gives each request loaders of its own, and resolves it in their rounds. Loaders are not shared:
+/// nobody waits for an answer to a request that nobody runs on.
+pub(crate) struct Loading(pub(crate) Arc<dyn ReadModels>);
+
+impl ExtensionFactory for Loading {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self(self.0.clone()))
+    }
+}
+
+#[async_trait::async_trait]
+impl Extension for Loading {
+    async fn prepare_request(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        request: Request,
+        next: NextPrepareRequest<'_>,
+    ) -> ServerResult<Request> {
+        next.run(ctx, request.data(Loaders::new(&self.0))).await
+    }
+
+    async fn execute(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        operation_name: Option<&str>,
+        next: NextExecute<'_>,
+    ) -> Response {
+        let loaders: &Loaders = ctx.data_unchecked();
+        loaders.rounds.drive(next.run(ctx, operation_name)).await
+    }
 }
 
 pub(crate) struct RowLoader<R> {

@@ -29,7 +29,7 @@ use chrono::{DateTime, Utc};
 use self::codes::Codes;
 pub use self::fault::Fault;
 pub use self::limits::{InvalidLimit, Limits};
-use self::loaders::Loaders;
+use self::loaders::{Loaders, Loading};
 pub use self::mutation::Mutation;
 use self::nulls::Nulls;
 pub use self::query::Query;
@@ -43,15 +43,14 @@ const MOMENT: &str = "A moment, RFC 3339: `2026-11-23T12:00:00Z`.";
 
 /// The schema over a platform.
 pub fn schema(platform: Arc<Platform>, limits: Limits) -> Schema {
-    let loaders = Loaders::new(&platform.models);
     let mut builder = Schema::build(Query, Mutation::default(), Subscription)
         .limit_complexity(limits.complexity)
         // The first is the outermost: it sees what the others answer.
         .extension(Codes)
         .extension(Nulls::default())
+        .extension(Loading(platform.models.clone()))
         .override_output_type_description::<DateTime<Utc>>(MOMENT)
-        .data(platform)
-        .data(loaders);
+        .data(platform);
     if !limits.introspection {
         builder = builder.disable_introspection().disable_suggestions();
     }

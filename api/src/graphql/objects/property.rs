@@ -18,7 +18,7 @@ use crate::graphql::connection::{Cursor, KeyPage, Rows, Selection, Total, Window
 use crate::graphql::limits::weight;
 use crate::graphql::loaders::{Part, Slice, Sliced};
 use crate::graphql::scalars::{Json, Long, NodeKey, Position};
-use crate::graphql::{Fault, caller, loaders, platform};
+use crate::graphql::{Fault, caller, loaders};
 
 /// One rentable unit.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ impl Property {
             let slice = Slice { parent: self.0.property.0, part, size: window.size.get() };
             loaders(ctx).changes.load_one(slice).await?.into()
         } else {
-            Rows::<PropertyChangeRow>::read(&*platform(ctx).models, &selection, &window).await?
+            Rows::<PropertyChangeRow>::read(ctx, &selection, &window).await?
         };
         let total = rows.total(selection, &window);
         Ok(rows.connection(total, PropertyChange))

@@ -194,7 +194,7 @@ impl User {
             let slice = Slice { parent: self.0.user.0, part, size: window.size.get() };
             loaders(ctx).preferences.load_one(slice).await?.into()
         } else {
-            Rows::<ListingPreferenceRow>::read(&*platform(ctx).models, &selection, &window).await?
+            Rows::<ListingPreferenceRow>::read(ctx, &selection, &window).await?
         };
         let total = rows.total(selection, &window);
         Ok(rows.connection(total, PreferredListing))

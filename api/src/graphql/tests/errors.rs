@@ -114,15 +114,15 @@ async fn errors_of_the_library_have_codes_too() {
     for (document, code, field) in [
         ("{ nothing }", "GRAPHQL_VALIDATION_FAILED", Value::Null),
         (too_large, "OPERATION_TOO_LARGE", Value::Null),
-        ("{ listings(minPosition: \"x\") { totalCount } }", "BAD_INPUT", json!("minPosition")),
+        ("{ listings(minPosition: \"x\") { totalCount } }", "BAD_USER_INPUT", json!("minPosition")),
         (
             "{ listings(filter: {closedOn: {from: \"soon\"}}) { totalCount } }",
-            "BAD_INPUT",
+            "BAD_USER_INPUT",
             json!("filter.closedOn.from"),
         ),
         (
             "{ listings(filter: {price: {minMinor: 1.5}}) { totalCount } }",
-            "BAD_INPUT",
+            "BAD_USER_INPUT",
             json!("filter.price.minMinor"),
         ),
     ] {
@@ -134,7 +134,7 @@ async fn errors_of_the_library_have_codes_too() {
         .variables(async_graphql::Variables::from_json(json!({"at": "x"})));
     let response = world.schema.execute(variable).await;
     let refused = serde_json::to_value(&response.errors[0].extensions).unwrap();
-    assert_eq!(refused, json!({"code": "BAD_INPUT", "field": "minPosition"}));
+    assert_eq!(refused, json!({"code": "BAD_USER_INPUT", "field": "minPosition"}));
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ async fn a_position_that_the_log_has_not_reached_is_refused() {
         let extensions = serde_json::to_value(&told.errors[0].extensions).unwrap();
         assert_eq!(
             (&extensions["code"], &extensions["field"]),
-            (&json!("BAD_INPUT"), &json!("after"))
+            (&json!("BAD_USER_INPUT"), &json!("after"))
         );
     }
     let beyond = world.ask("{ events(after: \"9223372036854775807\") { nodes { id } } }").await;

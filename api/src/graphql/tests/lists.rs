@@ -99,7 +99,7 @@ async fn cursors_and_sizes_that_cannot_be_meant_are_refused() {
     let ask = async |arguments: &str| {
         let document = format!("{{ listings({arguments}) {{ nodes {{ id }} }} }}");
         let refused = world.refusal(&document).await;
-        assert_eq!(refused["code"], "BAD_INPUT", "{arguments}");
+        assert_eq!(refused["code"], "BAD_USER_INPUT", "{arguments}");
         refused["field"].as_str().unwrap().to_owned()
     };
     assert_eq!(ask("after: \"no cursor\"").await, "after");
@@ -232,7 +232,7 @@ async fn a_filter_that_cannot_be_meant_is_told_all_its_faults_at_once() {
         area: {box: {south: 5, west: -200, north: 4, east: 1}}}";
     let refused =
         world.refusal(&format!("{{ listings(filter: {filter}) {{ totalCount }} }}")).await;
-    assert_eq!(refused["code"], "BAD_INPUT");
+    assert_eq!(refused["code"], "BAD_USER_INPUT");
     let faults = refused["faults"].as_array().unwrap().iter();
     let fields: Vec<&str> = faults.map(|fault| fault["field"].as_str().unwrap()).collect();
     let expected = [
@@ -263,7 +263,10 @@ async fn alternatives_are_exactly_one() {
             .to_owned(),
     ] {
         let code = world.refusal(&document).await["code"].clone();
-        assert!(code == "GRAPHQL_VALIDATION_FAILED" || code == "BAD_INPUT", "{document}: {code}");
+        assert!(
+            code == "GRAPHQL_VALIDATION_FAILED" || code == "BAD_USER_INPUT",
+            "{document}: {code}"
+        );
     }
 }
 

@@ -61,14 +61,14 @@ async fn a_world_of(listings: u128) -> World {
     world
 }
 
-/// How many times the document goes from parents to what stands beside them.
-const EDGES: usize = 12;
-
 #[tokio::test]
 async fn many_listings_need_no_more_queries_than_one() {
     let mut counts = Vec::new();
-    for listings in [1, 40] {
+    for (listings, late) in [(1, None), (40, None), (40, Some("property")), (40, Some("account"))] {
         let world = a_world_of(listings).await;
+        if let Some(table) = late {
+            world.models.answer_late(table);
+        }
         let limits = crate::graphql::Limits { complexity: 100_000, ..Default::default() };
         let response = world.schema_with(limits).execute(world.request(WIDE)).await;
         assert!(response.errors.is_empty(), "{:?}", response.errors);
@@ -92,10 +92,10 @@ async fn many_listings_need_no_more_queries_than_one() {
         }
         counts.push(world.models.take_reads());
     }
-    // Answers that come back at different moments may split what an edge asks for in two, as on a
-    // busy machine; forty parents asking one by one would take hundreds.
-    assert!(counts[0].len() <= 2 * EDGES, "{:?}", counts[0]);
-    assert!(counts[1].len() <= 2 * EDGES, "{:?}", counts[1]);
+    assert_eq!(counts[0].len(), 11, "{:?}", counts[0]);
+    for count in &counts[1..] {
+        assert_eq!(counts[0], *count, "queries for one listing and for forty");
+    }
 }
 
 #[tokio::test]

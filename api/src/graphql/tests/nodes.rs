@@ -115,7 +115,7 @@ async fn an_unknown_id_is_null_and_a_malformed_one_is_refused() {
         assert_eq!(found["node"], Value::Null, "{kind:?}");
     }
     let refused = world.refusal("{ nodes(ids: [\"?\"]) { id } }").await;
-    assert_eq!((&refused["code"], &refused["field"]), (&json!("BAD_INPUT"), &json!("ids[0]")));
+    assert_eq!((&refused["code"], &refused["field"]), (&json!("BAD_USER_INPUT"), &json!("ids[0]")));
 }
 
 #[tokio::test]

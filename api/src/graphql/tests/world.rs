@@ -277,16 +277,17 @@ impl World {
     }
 }
 
-/// Read models that tell which tables were read, and fail on demand.
+/// Read models that tell which tables were read, and fail or dawdle on demand.
 pub(super) struct Watched {
     pub(super) inner: SqliteReadModels,
     reads: Mutex<Vec<String>>,
     broken: Mutex<Vec<&'static str>>,
+    late: Mutex<Vec<&'static str>>,
 }
 
 impl Watched {
     fn new(inner: SqliteReadModels) -> Self {
-        Self { inner, reads: Mutex::default(), broken: Mutex::default() }
+        Self { inner, reads: Mutex::default(), broken: Mutex::default(), late: Mutex::default() }
     }
 
     /// Which tables were read since the last call, sorted; `count` says so.
@@ -301,8 +302,16 @@ impl Watched {
         self.broken.lock().unwrap().push(table);
     }
 
-    fn read(&self, table: &Table, how: &str) -> Result<(), ReadModelError> {
+    /// From here on a table answers after every other.
+    pub(super) fn answer_late(&self, table: &'static str) {
+        self.late.lock().unwrap().push(table);
+    }
+
+    async fn read(&self, table: &Table, how: &str) -> Result<(), ReadModelError> {
         self.reads.lock().unwrap().push(format!("{}{how}", table.name));
+        if self.late.lock().unwrap().contains(&table.name) {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
         if self.broken.lock().unwrap().contains(&table.name) {
             return Err(ReadModelError::Unavailable { source: "disk s3cr3t is on fire".into() });
         }
@@ -322,12 +331,12 @@ impl InterposedModels for Watched {
         table: &'static Table,
         keys: Vec<Key>,
     ) -> Result<Vec<Row>, ReadModelError> {
-        self.read(table, "")?;
+        self.read(table, "").await?;
         self.inner.fetch(generation, table, keys).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
-        self.read(query.table, "")?;
+        self.read(query.table, "").await?;
         self.inner.query(projection, query).await
     }
 
@@ -337,7 +346,7 @@ impl InterposedModels for Watched {
         table: &'static Table,
         filters: Vec<Filter>,
     ) -> Result<u64, ReadModelError> {
-        self.read(table, " (count)")?;
+        self.read(table, " (count)").await?;
         self.inner.count(projection, table, filters).await
     }
 }
