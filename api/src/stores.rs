@@ -27,8 +27,17 @@ pub struct Stores {
     pub codec: EventCodec,
     /// What queries read.
     pub models: Arc<dyn ReadModels>,
-    /// The SQLite log, to close and to check it; none where the log is in memory.
-    pub sqlite: Option<Arc<SqliteEventStore>>,
+    /// The files behind them; none where they are in memory.
+    pub sqlite: Option<SqliteFiles>,
+}
+
+/// Stores in files, to close and to check them.
+#[derive(Clone)]
+pub struct SqliteFiles {
+    /// The logs.
+    pub log: Arc<SqliteEventStore>,
+    vault: Arc<SqliteKeyVault>,
+    models: Arc<SqliteReadModels>,
 }
 
 /// Why stores could not be opened.
@@ -94,10 +103,10 @@ impl Stores {
         Self {
             events: log.clone(),
             snapshots: log.clone(),
-            vault,
+            vault: vault.clone(),
             codec,
-            models,
-            sqlite: Some(log),
+            models: models.clone(),
+            sqlite: Some(SqliteFiles { log, vault, models }),
         }
     }
 
@@ -114,10 +123,16 @@ impl Stores {
         })
     }
 
-    /// Stores and answers what waits, and gives the files free.
+    /// Stores and answers what waits, empties the write-ahead logs and gives the files free.
     pub async fn close(&self) {
-        if let Some(log) = &self.sqlite {
-            log.close().await;
+        let Some(SqliteFiles { log, vault, models }) = &self.sqlite else { return };
+        log.close().await;
+        // Nothing is lost: what stands in a write-ahead log is stored.
+        if let Err(error) = vault.close().await {
+            tracing::warn!(%error, "the write-ahead log of the keys was not emptied");
+        }
+        if let Err(error) = models.close().await {
+            tracing::warn!(%error, "the write-ahead log of the read models was not emptied");
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The program as a process: what it leaves in its folder.
+//! The program as a process: what it leaves in its folder, how it ends.
 #![allow(clippy::unwrap_used, reason = "a test fails where its expectations do")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -135,6 +136,13 @@ fn files_with(folder: &Path, texts: &[&str]) -> Vec<String> {
     found
 }
 
+fn write_ahead_logs(folder: &Path) -> Vec<(String, u64)> {
+    let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let sizes =
+        files.map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()));
+    sizes.filter(|(name, _)| name.ends_with("-wal")).collect()
+}
+
 /// What is said about Zerlinde below, in lower case.
 const PERSONAL: [&str; 4] = ["quastenflosser", "30901820177", "pfauenteich", "kopfsteinpflaster"];
 
@@ -211,5 +219,49 @@ fn what_an_erased_person_said_stands_in_no_file_however_the_process_ends() {
         assert_eq!(server.ask(SHOWN, id), erased);
         server.stop();
         assert_eq!(files_with(folder, &PERSONAL), [""; 0]);
+    }
+}
+
+#[test]
+fn a_clean_stop_empties_the_write_ahead_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    register(&server);
+    let before = write_ahead_logs(folder.path());
+    assert!(before.iter().any(|(_, bytes)| *bytes > 0), "{before:?}");
+
+    server.stop();
+
+    let after = write_ahead_logs(folder.path());
+    assert!(after.iter().all(|(_, bytes)| *bytes == 0), "{after:?}");
+    rows(folder.path(), &["projection", "rebuild", "accounts"]);
+    let rebuilt = write_ahead_logs(folder.path());
+    assert!(rebuilt.iter().all(|(_, bytes)| *bytes == 0), "{rebuilt:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_that_come_together_are_one_and_a_later_one_ends_the_process_at_once() {
+    for impatient in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path());
+        // A request that is not finished keeps the process from ending.
+        let mut request = server.begin("/graphql", 1_000);
+        std::thread::sleep(Duration::from_millis(100));
+        server.signal();
+        std::thread::sleep(Duration::from_millis(200));
+        server.signal();
+        std::thread::sleep(Duration::from_millis(1_200));
+        if impatient {
+            let asked = Instant::now();
+            server.signal();
+            let output = server.ended();
+            assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+            assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        } else {
+            request.write_all(&[b' '; 1_000]).unwrap();
+            let output = server.ended();
+            assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        }
     }
 }

@@ -125,6 +125,16 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 pub(crate) fn migrate(
     connection: &mut Connection,
     path: &Path,
+/// How long a writer that closes waits for readers of old pages to leave the write-ahead log.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Copies what stands in the write-ahead log into the file and empties it; what somebody still
+/// reads stays.
+pub(crate) fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(CLOSING_PATIENCE)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
     migrations: &[Migration],
 ) -> Result<(), OpenError> {
     let unavailable = |error: rusqlite::Error| OpenError::unavailable(path, error);

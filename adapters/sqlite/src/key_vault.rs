@@ -47,7 +47,7 @@ struct Keys {
     connection: Mutex<Connection>,
     remembered: Mutex<RecentlyUsed<SubjectId, SubjectKey>>,
     /// None if opened read-only.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl SqliteKeyVault {
@@ -75,6 +75,15 @@ impl SqliteKeyVault {
         Self::opened(connection, master, None)
     }
 
+    /// Empties the write-ahead log, unless this only reads.
+    pub async fn close(&self) -> Result<(), VaultError> {
+        self.run(|keys| match keys.lock {
+            Some(_) => file::empty_write_ahead_log(&keys.connection()).map_err(unavailable),
+            None => Ok(()),
+        })
+        .await
+    }
+
     fn opened(
         connection: Connection,
         master: &[u8; 32],
@@ -88,7 +97,7 @@ impl SqliteKeyVault {
                 cipher,
                 connection: Mutex::new(connection),
                 remembered: Mutex::new(RecentlyUsed::new(REMEMBERED_KEYS)),
-                _lock: lock,
+                lock,
             }),
             hash_key: Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master)),
         })

@@ -79,7 +79,7 @@ impl Doctor {
             let spinner = global.output().progress(None, "reading the log");
             spinner.enable_steady_tick(std::time::Duration::from_millis(100));
             let found = match &stores.sqlite {
-                Some(log) => log.check_integrity().await?,
+                Some(files) => files.log.check_integrity().await?,
                 None => Vec::new(),
             };
             spinner.finish_and_clear();

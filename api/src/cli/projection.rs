@@ -68,7 +68,7 @@ impl Projection {
         // Reading the log is enough; the read models say by their checkpoints if a server goes on
         // at the same time.
         let stores = global.stores_read_only()?;
-        super::block_on(async {
+        let done = super::block_on(async {
             let projections = projections(&stores);
             match self {
                 Self::List => {
@@ -136,7 +136,12 @@ impl Projection {
                     report(global, &name, &verification)
                 }
             }
-        })
+        });
+        super::block_on(async {
+            stores.close().await;
+            Ok(())
+        })?;
+        done
     }
 }
 
