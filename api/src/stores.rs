@@ -1,6 +1,6 @@
 //! The stores that the configuration names, opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
@@ -46,6 +46,9 @@ pub enum StoresError {
     /// There is no log in the folder, and the command only reads.
     #[error("there is no log in {}; start with `freehold serve` or `freehold demo`", .0.display())]
     Nothing(PathBuf),
+    /// The configuration names a file where a folder is meant.
+    #[error("{} is a file; store.url names a folder, such as sqlite:./data", .0.display())]
+    NotAFolder(PathBuf),
     /// The command needs files, and the configuration says memory.
     #[error("store.url is memory:, which no other process can see; name a folder with --store")]
     InMemory,
@@ -63,11 +66,12 @@ pub enum StoresError {
 impl Stores {
     /// Opens everything to read and write, making what is not there; only one process can.
     pub fn open(config: &Config) -> Result<Self, StoresError> {
-        let master_key = MasterKey::obtain(config)?;
         let folder = match &config.store.url {
             StoreUrl::Sqlite(folder) => folder,
-            StoreUrl::Memory => return Self::in_memory(&master_key),
+            StoreUrl::Memory => return Self::in_memory(&MasterKey::obtain(config)?),
         };
+        check_folder(folder)?;
+        let master_key = MasterKey::obtain(config)?;
         let options = LogOptions {
             logs: LOGS.to_vec(),
             clock: Arc::new(SystemClock),
@@ -84,6 +88,7 @@ impl Stores {
     /// Opens everything to read, beside a process that writes or alone.
     pub fn open_read_only(config: &Config) -> Result<Self, StoresError> {
         let folder = config.store.url.folder().ok_or(StoresError::InMemory)?;
+        check_folder(folder)?;
         if !folder.join("log.sqlite").exists() {
             return Err(StoresError::Nothing(folder.to_owned()));
         }
@@ -134,5 +139,12 @@ impl Stores {
         if let Err(error) = models.close().await {
             tracing::warn!(%error, "the write-ahead log of the read models was not emptied");
         }
+    }
+}
+
+fn check_folder(folder: &Path) -> Result<(), StoresError> {
+    match folder.is_file() {
+        true => Err(StoresError::NotAFolder(folder.to_owned())),
+        false => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! The program as a process: what it leaves in its folder, how it ends.
+//! The program as a process: what it leaves in its folder, how it ends, how it fails to begin.
 #![allow(clippy::unwrap_used, reason = "a test fails where its expectations do")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -264,4 +264,84 @@ fn signals_that_come_together_are_one_and_a_later_one_ends_the_process_at_once()
             assert_eq!(output.status.code(), Some(0), "{}", err(&output));
         }
     }
+}
+
+/// One line that names the file and what is wrong with it.
+fn assert_refused(output: &Output, exit: i32, told: &[&str]) {
+    assert_eq!(output.status.code(), Some(exit), "{}", err(output));
+    assert_eq!(err(output).lines().count(), 1, "{}", err(output));
+    for part in told {
+        assert!(err(output).contains(part), "{part}: {}", err(output));
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_says_which_file_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_key = |folder: &Path, command: &[&str]| {
+        let store = format!("sqlite:{}", folder.display());
+        let mut command = freehold(command);
+        command.args(["--store", &store]).env("FREEHOLD__VAULT__MASTER_KEY", "ab".repeat(32));
+        command.output().unwrap()
+    };
+    let (log, keys) = (folder.path().join("log.sqlite"), folder.path().join("keys.sqlite"));
+    let (log_name, keys_name) = (log.display().to_string(), keys.display().to_string());
+
+    std::fs::write(&log, [b'x'; 4_096]).unwrap();
+    for command in [["db", "status"], ["db", "migrate"]] {
+        let output = with_key(folder.path(), &command);
+        assert_refused(&output, 6, &[&log_name, "file is not a database"]);
+    }
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let output = with_key(folder.path(), &["db", "migrate"]);
+    assert_refused(&output, 6, &[&log_name, "unable to open database file"]);
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::write(&keys, [b'x'; 4_096]).unwrap();
+    let output = with_key(folder.path(), &["db", "migrate"]);
+    assert_refused(&output, 6, &[&keys_name, "file is not a database"]);
+
+    let output = with_key(&keys, &["db", "status"]);
+    assert_refused(&output, 2, &[&keys_name, "is a file", "sqlite:./data"]);
+    let output = with_key(&keys.join("below"), &["db", "migrate"]);
+    assert_refused(&output, 6, &[&keys_name, "Not a directory"]);
+    let server = Server::start(&folder.path().join("used"));
+    let output = run(&folder.path().join("used"), &["db", "migrate"]);
+    assert_refused(&output, 6, &["log.sqlite is in use by another process"]);
+    server.stop();
+}
+
+#[test]
+fn a_wrong_master_key_and_a_missing_one_are_refused_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(folder.path(), &["db", "migrate"]).status.code(), Some(0));
+    let key = folder.path().join("master.key");
+
+    std::fs::write(&key, "ab".repeat(32)).unwrap();
+    let wrong = run(folder.path(), &["db", "status", "-q"]);
+    std::fs::remove_file(&key).unwrap();
+    let missing = run(folder.path(), &["db", "status", "-q"]);
+
+    for output in [wrong, missing] {
+        assert_eq!(output.status.code(), Some(5), "{}", err(&output));
+        let told = err(&output).lines().last().unwrap();
+        assert!(told.contains("put ") && told.contains("vault.master_key"), "{told}");
+    }
+}
+
+#[test]
+fn a_stream_is_empty_before_its_first_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (_, uuid) = register(&server);
+    server.stop();
+    let stream = format!("user-{uuid}");
+
+    let empty = rows(folder.path(), &["stream", "show", &stream, "--at", "0"]);
+    assert_eq!(empty, [json!({"field": "version", "value": 0})]);
+    let first = rows(folder.path(), &["stream", "diff", &stream, "--from", "0", "--at", "1"]);
+    let name = first.iter().find(|row| row["field"].as_str().unwrap().contains("display_name"));
+    assert_eq!(name.unwrap()["before"], Value::Null);
+    let unknown = run(folder.path(), &["stream", "show", "user-nobody", "--at", "0"]);
+    assert_refused(&unknown, 3, &["there is no stream user-nobody"]);
 }

@@ -54,7 +54,11 @@ pub enum OpenError {
         what: String,
     },
     /// The operating system or SQLite refused.
-    #[error("{} cannot be opened; check that it exists and may be written", path.display())]
+    #[error(
+        "{} cannot be opened: {source}; check that it belongs to a store and may be read and \
+         written",
+        path.display()
+    )]
     Unavailable {
         /// The file.
         path: PathBuf,
@@ -121,10 +125,6 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Brings a file up to the last of these migrations, none of which is for each log.
-pub(crate) fn migrate(
-    connection: &mut Connection,
-    path: &Path,
 /// How long a writer that closes waits for readers of old pages to leave the write-ahead log.
 const CLOSING_PATIENCE: Duration = Duration::from_millis(200);
 
@@ -135,6 +135,10 @@ pub(crate) fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
+/// Brings a file up to the last of these migrations, none of which is for each log.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    path: &Path,
     migrations: &[Migration],
 ) -> Result<(), OpenError> {
     let unavailable = |error: rusqlite::Error| OpenError::unavailable(path, error);
