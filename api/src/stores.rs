@@ -1,6 +1,6 @@
 //! The stores that the configuration names, opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
@@ -27,8 +27,17 @@ pub struct Stores {
     pub codec: EventCodec,
     /// What queries read.
     pub models: Arc<dyn ReadModels>,
-    /// The SQLite log, to close and to check it; none where the log is in memory.
-    pub sqlite: Option<Arc<SqliteEventStore>>,
+    /// The files behind them; none where they are in memory.
+    pub sqlite: Option<SqliteFiles>,
+}
+
+/// Stores in files, to close and to check them.
+#[derive(Clone)]
+pub struct SqliteFiles {
+    /// The logs.
+    pub log: Arc<SqliteEventStore>,
+    vault: Arc<SqliteKeyVault>,
+    models: Arc<SqliteReadModels>,
 }
 
 /// Why stores could not be opened.
@@ -37,6 +46,9 @@ pub enum StoresError {
     /// There is no log in the folder, and the command only reads.
     #[error("there is no log in {}; start with `freehold serve` or `freehold demo`", .0.display())]
     Nothing(PathBuf),
+    /// The configuration names a file where a folder is meant.
+    #[error("{} is a file; store.url names a folder, such as sqlite:./data", .0.display())]
+    NotAFolder(PathBuf),
     /// The command needs files, and the configuration says memory.
     #[error("store.url is memory:, which no other process can see; name a folder with --store")]
     InMemory,
@@ -54,11 +66,12 @@ pub enum StoresError {
 impl Stores {
     /// Opens everything to read and write, making what is not there; only one process can.
     pub fn open(config: &Config) -> Result<Self, StoresError> {
-        let master_key = MasterKey::obtain(config)?;
         let folder = match &config.store.url {
             StoreUrl::Sqlite(folder) => folder,
-            StoreUrl::Memory => return Self::in_memory(&master_key),
+            StoreUrl::Memory => return Self::in_memory(&MasterKey::obtain(config)?),
         };
+        check_folder(folder)?;
+        let master_key = MasterKey::obtain(config)?;
         let options = LogOptions {
             logs: LOGS.to_vec(),
             clock: Arc::new(SystemClock),
@@ -75,6 +88,7 @@ impl Stores {
     /// Opens everything to read, beside a process that writes or alone.
     pub fn open_read_only(config: &Config) -> Result<Self, StoresError> {
         let folder = config.store.url.folder().ok_or(StoresError::InMemory)?;
+        check_folder(folder)?;
         if !folder.join("log.sqlite").exists() {
             return Err(StoresError::Nothing(folder.to_owned()));
         }
@@ -94,10 +108,10 @@ impl Stores {
         Self {
             events: log.clone(),
             snapshots: log.clone(),
-            vault,
+            vault: vault.clone(),
             codec,
-            models,
-            sqlite: Some(log),
+            models: models.clone(),
+            sqlite: Some(SqliteFiles { log, vault, models }),
         }
     }
 
@@ -114,10 +128,23 @@ impl Stores {
         })
     }
 
-    /// Stores and answers what waits, and gives the files free.
+    /// Stores and answers what waits, empties the write-ahead logs and gives the files free.
     pub async fn close(&self) {
-        if let Some(log) = &self.sqlite {
-            log.close().await;
+        let Some(SqliteFiles { log, vault, models }) = &self.sqlite else { return };
+        log.close().await;
+        // Nothing is lost: what stands in a write-ahead log is stored.
+        if let Err(error) = vault.close().await {
+            tracing::warn!(%error, "the write-ahead log of the keys was not emptied");
         }
+        if let Err(error) = models.close().await {
+            tracing::warn!(%error, "the write-ahead log of the read models was not emptied");
+        }
+    }
+}
+
+fn check_folder(folder: &Path) -> Result<(), StoresError> {
+    match folder.is_file() {
+        true => Err(StoresError::NotAFolder(folder.to_owned())),
+        false => Ok(()),
     }
 }

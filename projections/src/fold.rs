@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use freehold_ports::{
-    CodecError, EventCodec, GenerationId, GlobalPosition, ReadModelError, ReadModels,
-    RecordedEvent, SubjectKeys, TableChanges,
+    EventCodec, GenerationId, GlobalPosition, ReadModelError, ReadModels, RecordedEvent,
+    TableChanges,
 };
 
 use crate::{ApplyError, DecodeEvent, MalformedRow, ProjectedEvent, Projection, Rows};
@@ -61,8 +61,6 @@ pub(crate) enum FoldError {
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
     #[error(transparent)]
-    Codec(#[from] CodecError),
-    #[error(transparent)]
     Malformed(#[from] MalformedRow),
 }
 
@@ -94,8 +92,7 @@ impl<P: Projection> Folder<P> {
         codec: &EventCodec,
         page: &[RecordedEvent],
     ) -> Result<Folded, FoldError> {
-        let keys = codec.keys_for(page).await?;
-        let (events, mut failure) = self.decode(codec, page, &keys);
+        let (events, mut failure) = self.decode(codec, page);
         let mut applied = 0;
         let mut sights = 0;
         for (at, (recorded, event)) in page.iter().zip(&events).enumerate() {
@@ -137,11 +134,10 @@ impl<P: Projection> Folder<P> {
         &self,
         codec: &EventCodec,
         page: &[RecordedEvent],
-        keys: &SubjectKeys,
     ) -> (Vec<P::Event>, Option<FoldFailure>) {
         let mut events = Vec::with_capacity(page.len());
         for recorded in page {
-            match P::Event::decode(codec, recorded, keys) {
+            match P::Event::decode(codec, recorded) {
                 Ok(event) => events.push(event),
                 Err(error) => return (events, Some(FoldFailure::of(recorded, error.to_string()))),
             }

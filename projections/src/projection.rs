@@ -1,16 +1,15 @@
 //! What a projection is.
 
 use freehold_domain::StoredEvent;
-use freehold_ports::{
-    CodecError, EventCodec, EventFilter, LogName, RecordedEvent, SubjectKeys, Table,
-};
+use freehold_ports::{CodecError, EventCodec, EventFilter, LogName, RecordedEvent, Table};
 
 use crate::{Missing, Rows};
 
 /// Folds events into rows; can be rebuilt from nothing.
 ///
 /// Pure: the same events give the same rows, in pages of any size. No clock, no randomness, no
-/// reads besides [`Rows`].
+/// reads besides [`Rows`], and no keys: a personal text reaches a row only as the
+/// [`SealedText`](freehold_ports::SealedText) that stands in its place.
 pub trait Projection: Send + Sync + 'static {
     /// The events it folds.
     type Event: DecodeEvent;
@@ -61,21 +60,13 @@ impl<E> Copy for ProjectedEvent<'_, E> {}
 
 /// Events that a projection can be handed: one aggregate's, or an enum over several.
 pub trait DecodeEvent: Sized + Send + Sync + 'static {
-    /// Decodes a recorded event.
-    fn decode(
-        codec: &EventCodec,
-        recorded: &RecordedEvent,
-        keys: &SubjectKeys,
-    ) -> Result<Self, CodecError>;
+    /// Decodes a recorded event; personal texts stay sealed.
+    fn decode(codec: &EventCodec, recorded: &RecordedEvent) -> Result<Self, CodecError>;
 }
 
 impl<E: StoredEvent + Send + Sync + 'static> DecodeEvent for E {
-    fn decode(
-        codec: &EventCodec,
-        recorded: &RecordedEvent,
-        keys: &SubjectKeys,
-    ) -> Result<Self, CodecError> {
-        codec.decode(recorded, keys)
+    fn decode(codec: &EventCodec, recorded: &RecordedEvent) -> Result<Self, CodecError> {
+        codec.decode_sealed(recorded)
     }
 }
 

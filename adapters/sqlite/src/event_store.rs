@@ -124,7 +124,8 @@ impl SqliteEventStore {
         Ok(Self::reading(path, logs, heads))
     }
 
-    /// Takes no more appends, stores and answers what waits, and gives the file free.
+    /// Takes no more appends, stores and answers what waits, empties the write-ahead log and gives
+    /// the file free.
     pub async fn close(&self) {
         let Some(writing) = &self.writing else { return };
         writing.queue.close();

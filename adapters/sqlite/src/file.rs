@@ -54,7 +54,11 @@ pub enum OpenError {
         what: String,
     },
     /// The operating system or SQLite refused.
-    #[error("{} cannot be opened; check that it exists and may be written", path.display())]
+    #[error(
+        "{} cannot be opened: {source}; check that it belongs to a store and may be read and \
+         written",
+        path.display()
+    )]
     Unavailable {
         /// The file.
         path: PathBuf,
@@ -119,6 +123,16 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "mmap_size", 1_i64 << 40)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// How long a writer that closes waits for readers of old pages to leave the write-ahead log.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Copies what stands in the write-ahead log into the file and empties it; what somebody still
+/// reads stays.
+pub(crate) fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(CLOSING_PATIENCE)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 /// Brings a file up to the last of these migrations, none of which is for each log.

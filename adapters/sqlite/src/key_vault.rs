@@ -17,7 +17,7 @@ use freehold_ports::{KeyVault, KeyedHash, StoreFailure, SubjectKey, VaultError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use zeroize::Zeroizing;
 
-use crate::file::{self, Migration};
+use crate::file::{self, Migration, OpenError};
 use crate::recently_used::RecentlyUsed;
 
 /// The name of the file in its folder.
@@ -47,7 +47,7 @@ struct Keys {
     connection: Mutex<Connection>,
     remembered: Mutex<RecentlyUsed<SubjectId, SubjectKey>>,
     /// None if opened read-only.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl SqliteKeyVault {
@@ -58,12 +58,13 @@ impl SqliteKeyVault {
     /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one.
     pub fn open(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
         let path = folder.join(FILE);
+        let failed = |error: rusqlite::Error| unavailable(OpenError::unavailable(&path, error));
         let lock = file::lock(&path).map_err(unavailable)?;
-        let mut connection = file::open_writer(&path).map_err(unavailable)?;
-        connection.pragma_update(None, "secure_delete", true).map_err(unavailable)?;
-        connection.pragma_update(None, "wal_autocheckpoint", 1_000).map_err(unavailable)?;
+        let mut connection = file::open_writer(&path).map_err(failed)?;
+        connection.pragma_update(None, "secure_delete", true).map_err(failed)?;
+        connection.pragma_update(None, "wal_autocheckpoint", 1_000).map_err(failed)?;
         file::migrate(&mut connection, &path, MIGRATIONS).map_err(unavailable)?;
-        Self::opened(connection, master, Some(lock))
+        Self::opened(&path, connection, master, Some(lock))
     }
 
     /// Opens the vault in `folder` to read only, beside a process that writes to it or alone.
@@ -71,24 +72,36 @@ impl SqliteKeyVault {
     /// New keys and destroying keys are refused as unavailable. A key that was read stays readable
     /// here for as long as it is remembered, also when the writing process destroys it.
     pub fn open_read_only(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
-        let connection = file::open_reader(&folder.join(FILE)).map_err(unavailable)?;
-        Self::opened(connection, master, None)
+        let path = folder.join(FILE);
+        let failed = |error: rusqlite::Error| unavailable(OpenError::unavailable(&path, error));
+        let connection = file::open_reader(&path).map_err(failed)?;
+        Self::opened(&path, connection, master, None)
+    }
+
+    /// Empties the write-ahead log, unless this only reads.
+    pub async fn close(&self) -> Result<(), VaultError> {
+        self.run(|keys| match keys.lock {
+            Some(_) => file::empty_write_ahead_log(&keys.connection()).map_err(unavailable),
+            None => Ok(()),
+        })
+        .await
     }
 
     fn opened(
+        path: &Path,
         connection: Connection,
         master: &[u8; 32],
         lock: Option<File>,
     ) -> Result<Self, VaultError> {
         let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
         let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
-        check_master(&connection, &cipher)?;
+        check_master(path, &connection, &cipher)?;
         Ok(Self {
             keys: Arc::new(Keys {
                 cipher,
                 connection: Mutex::new(connection),
                 remembered: Mutex::new(RecentlyUsed::new(REMEMBERED_KEYS)),
-                _lock: lock,
+                lock,
             }),
             hash_key: Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master)),
         })
@@ -261,7 +274,12 @@ fn stored(connection: &Connection, subject: SubjectId) -> Result<Stored, VaultEr
 }
 
 /// Refuses another master key than the one the vault was made with; a new vault takes any.
-fn check_master(connection: &Connection, cipher: &XChaCha20Poly1305) -> Result<(), VaultError> {
+fn check_master(
+    path: &Path,
+    connection: &Connection,
+    cipher: &XChaCha20Poly1305,
+) -> Result<(), VaultError> {
+    let unavailable = |error: rusqlite::Error| unavailable(OpenError::unavailable(path, error));
     let stored = connection
         .query_row("SELECT check_value FROM vault", [], |row| row.get::<_, Vec<u8>>(0))
         .optional()

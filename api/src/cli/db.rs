@@ -1,7 +1,7 @@
 //! `freehold db` and `freehold doctor`: the files behind the platform.
 
 use clap::{Args, Subcommand};
-use freehold_ports::{CodecError, ReadError};
+use freehold_ports::{CodecError, ReadError, VaultError};
 use serde_json::{Value, json};
 
 use super::{CliError, Exit, Global, Row};
@@ -79,7 +79,7 @@ impl Doctor {
             let spinner = global.output().progress(None, "reading the log");
             spinner.enable_steady_tick(std::time::Duration::from_millis(100));
             let found = match &stores.sqlite {
-                Some(log) => log.check_integrity().await?,
+                Some(files) => files.log.check_integrity().await?,
                 None => Vec::new(),
             };
             spinner.finish_and_clear();
@@ -128,10 +128,17 @@ impl From<StoresError> for CliError {
     fn from(error: StoresError) -> Self {
         let exit = match &error {
             StoresError::Nothing(_) => Exit::NotFound,
-            StoresError::InMemory => Exit::Usage,
-            StoresError::MasterKey(_) => Exit::Refused,
+            StoresError::InMemory | StoresError::NotAFolder(_) => Exit::Usage,
+            StoresError::MasterKey(_) | StoresError::Vault(VaultError::WrongMasterKey) => {
+                Exit::Refused
+            }
             StoresError::Open(_) | StoresError::Vault(_) => Exit::Unavailable,
         };
-        Self::new(exit, error.to_string())
+        let message = match &error {
+            // What is behind it names the file.
+            StoresError::Vault(VaultError::Unavailable { source }) => source.to_string(),
+            error => error.to_string(),
+        };
+        Self::new(exit, message)
     }
 }

@@ -42,11 +42,13 @@ struct GenerationRow {
     state: &'static str,
     position: u64,
     head: u64,
+    /// How many positions it is behind; none where it is retired, as it is not filled then.
+    lag: Option<u64>,
 }
 
 impl Row for GenerationRow {
     const COLUMNS: &'static [&'static str] =
-        &["name", "version", "generation", "state", "position", "head"];
+        &["name", "version", "generation", "state", "position", "head", "lag"];
 
     fn cells(&self) -> Vec<Value> {
         vec![
@@ -56,6 +58,7 @@ impl Row for GenerationRow {
             json!(self.state),
             json!(self.position),
             json!(self.head),
+            json!(self.lag),
         ]
     }
 }
@@ -65,7 +68,7 @@ impl Projection {
         // Reading the log is enough; the read models say by their checkpoints if a server goes on
         // at the same time.
         let stores = global.stores_read_only()?;
-        super::block_on(async {
+        let done = super::block_on(async {
             let projections = projections(&stores);
             match self {
                 Self::List => {
@@ -73,6 +76,8 @@ impl Projection {
                     for status in projections.statuses() {
                         let head = stores.events.head(&status.log).await?.0;
                         for generation in stores.models.generations(status.name).await? {
+                            let retired = generation.state == GenerationState::Retired;
+                            let lag = head.saturating_sub(generation.checkpoint.0);
                             rows.write(&GenerationRow {
                                 name: status.name,
                                 version: generation.version,
@@ -80,6 +85,7 @@ impl Projection {
                                 state: state_name(generation.state),
                                 position: generation.checkpoint.0,
                                 head,
+                                lag: (!retired).then_some(lag),
                             })?;
                         }
                     }
@@ -130,7 +136,12 @@ impl Projection {
                     report(global, &name, &verification)
                 }
             }
-        })
+        });
+        super::block_on(async {
+            stores.close().await;
+            Ok(())
+        })?;
+        done
     }
 }
 

@@ -185,12 +185,19 @@ Ctrl-C stops; run it again and everything is still there."
     )
 }
 
-/// Waits for SIGINT or SIGTERM; the second one ends the process at once.
+/// A second signal counts from here on: a terminal and what supervises a process often send theirs
+/// at the same moment, and both mean an orderly stop.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Waits for SIGINT or SIGTERM; one that comes later, while it stops, ends the process at once.
 async fn asked_to_stop() {
     signal().await;
-    tokio::spawn(async {
-        signal().await;
-        tracing::warn!("asked twice: ended without finishing");
+    let asked = Instant::now();
+    tokio::spawn(async move {
+        while asked.elapsed() < ASKED_AGAIN_AFTER {
+            signal().await;
+        }
+        tracing::warn!("asked again: ended without finishing");
         std::process::exit(Exit::Failure as i32);
     });
 }

@@ -19,7 +19,7 @@ pub(super) enum Stream {
     Show {
         /// The stream, such as property-0199...
         stream: StreamId,
-        /// As it was after this version; without it, as it is
+        /// As it was after this version, 0 for before its first event; without it, as it is
         #[arg(long, value_name = "VERSION")]
         at: Option<u64>,
     },
@@ -27,7 +27,7 @@ pub(super) enum Stream {
     Diff {
         /// The stream
         stream: StreamId,
-        /// The earlier version
+        /// The earlier version; 0 is before the first event
         #[arg(long, value_name = "VERSION")]
         from: u64,
         /// The later version; without it, the newest
@@ -72,14 +72,14 @@ impl Stream {
                     let (state, version) = state_at(&stores, &stream, at).await?;
                     let mut rows = global.output().rows();
                     rows.write(&Field { field: "version".to_owned(), value: json!(version.0) })?;
-                    for (field, value) in fields(&state) {
+                    for (field, value) in state {
                         rows.write(&Field { field, value })?;
                     }
                     Ok(rows.finish()?)
                 }
                 Self::Diff { stream, from, at } => {
-                    let before = fields(&state_at(&stores, &stream, Some(from)).await?.0);
-                    let after = fields(&state_at(&stores, &stream, at).await?.0);
+                    let before = state_at(&stores, &stream, Some(from)).await?.0;
+                    let after = state_at(&stores, &stream, at).await?.0;
                     let mut rows = global.output().rows();
                     let names =
                         before.keys().chain(after.keys().filter(|n| !before.contains_key(*n)));
@@ -129,7 +129,7 @@ async fn state_at(
     stores: &Stores,
     stream: &StreamId,
     at: Option<u64>,
-) -> Result<(Value, StreamVersion), CliError> {
+) -> Result<(Fields, StreamVersion), CliError> {
     match stream.category() {
         "property" => fold_to::<Property>(stores, stream, at).await,
         "user" => fold_to::<User>(stores, stream, at).await,
@@ -145,13 +145,15 @@ async fn fold_to<A: EventSourced>(
     stores: &Stores,
     stream: &StreamId,
     at: Option<u64>,
-) -> Result<(Value, StreamVersion), CliError> {
+) -> Result<(Fields, StreamVersion), CliError> {
     const PAGE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
     let mut aggregate = A::default();
     let mut version = StreamVersion(0);
+    let mut exists = false;
     'pages: loop {
         let page = stores.events.read_stream(&LogName::DOMAIN, stream, version, PAGE).await?;
         let keys = stores.codec.keys_for(&page).await?;
+        exists |= !page.is_empty();
         for recorded in &page {
             if at.is_some_and(|at| recorded.version.0 > at) {
                 break 'pages;
@@ -164,9 +166,9 @@ async fn fold_to<A: EventSourced>(
         }
     }
     match at {
-        _ if version.0 == 0 => {
-            Err(CliError::new(Exit::NotFound, format!("there is no stream {stream}")))
-        }
+        _ if !exists => Err(CliError::new(Exit::NotFound, format!("there is no stream {stream}"))),
+        // Before its first event a stream has nothing to show.
+        Some(0) => Ok((Fields::new(), version)),
         Some(at) if version.0 < at => {
             let message = format!("stream {stream} has no version {at}; it is at {version}");
             Err(CliError::new(Exit::NotFound, message))
@@ -175,7 +177,7 @@ async fn fold_to<A: EventSourced>(
             let state = serde_json::to_value(&aggregate).map_err(|error| {
                 CliError::new(Exit::Failure, format!("the state has no JSON form: {error}"))
             })?;
-            Ok((state, version))
+            Ok((fields(&state), version))
         }
     }
 }

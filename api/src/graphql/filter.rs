@@ -388,10 +388,15 @@ impl Conditions {
     }
 }
 
-/// The conditions of a saved search; without statuses in it, what is on the market.
+/// The conditions of a saved search with its words opened; without statuses in it, what is on the
+/// market.
 ///
 /// A saved search was checked when it was saved.
-pub(crate) fn of_search(search: &SavedSearchRow, tenant: &Arc<str>) -> Vec<Filter> {
+pub(crate) fn of_search(
+    search: &SavedSearchRow,
+    text: Option<String>,
+    tenant: &Arc<str>,
+) -> Vec<Filter> {
     let mut conditions = Conditions::new(tenant);
     let filter = &search.filter.0;
     conditions.all.extend(filters_for(filter));
@@ -399,7 +404,7 @@ pub(crate) fn of_search(search: &SavedSearchRow, tenant: &Arc<str>) -> Vec<Filte
         let on_the_market = ON_THE_MARKET.iter().map(|status| status.to_value()).collect();
         conditions.all.push(Filter::OneOf("status", on_the_market));
     }
-    conditions.all.extend(search.text.as_deref().map(|text| Filter::Text(text.to_owned())));
+    conditions.all.extend(text.map(Filter::Text));
     conditions.all.push(Filter::IsNull("duplicate_of"));
     conditions.all
 }

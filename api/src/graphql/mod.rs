@@ -16,6 +16,7 @@ mod loaders;
 pub mod mutation;
 mod nulls;
 pub mod objects;
+mod personal;
 mod projections;
 pub mod query;
 pub mod scalars;

@@ -15,9 +15,9 @@ use crate::{config, platform};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Queries and subscriptions.
+    /// Queries and subscriptions, personal values left out.
     Reader,
-    /// Mutations and ingestion too.
+    /// Personal values, mutations and ingestion too.
     Writer,
     /// Everything.
     Operator,

@@ -9,7 +9,7 @@ use freehold_domain::{LegalHoldId, Personal, SavedSearchId, StoredEvent, Subject
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
     CodecError, CommandId, EventCodec, EventId, GlobalPosition, KeyVault, Provenance,
-    RecordedEvent, StreamId, StreamVersion, VaultError,
+    RecordedEvent, SealedText, StreamId, StreamVersion, VaultError,
 };
 use uuid::Uuid;
 
@@ -80,6 +80,7 @@ async fn every_event_reads_back_as_it_was_written() {
     for event in events {
         let stored = stored(&codec, &event).await;
         assert_eq!(read(&codec, &stored).await.unwrap(), event);
+        codec.decode_sealed::<UserEvent>(&stored).unwrap();
         let clear = String::from_utf8(stored.payload.to_vec()).unwrap();
         assert!(!clear.contains("\"value\""), "{clear}");
         assert_eq!(clear.contains("\"sealed\""), !stored.subjects.is_empty());
@@ -110,6 +111,28 @@ async fn a_sealed_value_that_is_moved_or_changed_is_found_out() {
         assert!(matches!(found, Err(CodecError::Tampered { .. })), "{found:?}");
     }
     assert_eq!(read(&codec, &one).await.unwrap(), renamed(ADA, "Near work"));
+}
+
+#[tokio::test]
+async fn a_text_outside_its_event_opens_with_its_key_and_in_its_place_alone() {
+    let (vault, codec) = codec();
+    let event = stored(&codec, &renamed(ADA, "Near work")).await;
+    let UserEvent::SearchRenamed(sealed) = codec.decode_sealed(&event).unwrap() else {
+        panic!("another event")
+    };
+    let text = sealed.name.known().unwrap();
+    assert!(!text.contains("Near work"));
+    let moved = text.replace(&event.event_id.0.to_string(), &Uuid::nil().to_string());
+    let [text, moved] = [text, &moved].map(|text| SealedText::parse(text).unwrap());
+    assert_eq!(SealedText::parse(&text.to_string()), Some(text.clone()));
+    for clear in ["", "Near work", "Near. work. today"] {
+        assert_eq!(SealedText::parse(clear), None);
+    }
+
+    assert_eq!(codec.open_text(&text).await.unwrap().as_deref(), Some("Near work"));
+    assert!(matches!(codec.open_text(&moved).await, Err(CodecError::Tampered { .. })));
+    vault.destroy(ADA.into()).await.unwrap();
+    assert_eq!(codec.open_text(&text).await.unwrap(), None);
 }
 
 #[tokio::test]

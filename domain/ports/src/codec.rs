@@ -6,6 +6,7 @@
 //! subject are authenticated with it, so that a sealed value cannot be moved to another event.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -41,6 +42,35 @@ pub struct EncodedPayload {
     pub payload: Bytes,
     /// Whose sealed values are inside, each once.
     pub subjects: Vec<SubjectId>,
+}
+
+/// A personal text outside its event and still sealed, as read models keep it.
+///
+/// It opens with the key of its subject alone, so destroying that key erases every copy at once:
+/// also one in a backup, or in tables that nobody fills any more.
+///
+/// - Shape: as text `<subject>.<event id>.<sealed>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SealedText {
+    subject: SubjectId,
+    place: Uuid,
+    sealed: Arc<str>,
+}
+
+impl SealedText {
+    /// Reads its text form; `None` if that is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let (subject, place) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { subject, place, sealed: Arc::from(parts.next()?) })
+    }
+}
+
+impl fmt::Display for SealedText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, place, sealed } = self;
+        write!(f, "{subject}.{place}.{sealed}")
+    }
 }
 
 /// The keys that a page of events needs, fetched in one go.
@@ -123,11 +153,7 @@ impl EventCodec {
         event: &RecordedEvent,
         keys: &SubjectKeys,
     ) -> Result<E, CodecError> {
-        let unreadable = |reason| CodecError::Unreadable {
-            event_type: event.event_type.clone(),
-            position: event.position.0,
-            reason,
-        };
+        let unreadable = |reason| unreadable(event, reason);
         if event.subjects.is_empty() {
             let mut json = serde_json::Deserializer::from_slice(&event.payload);
             return E::deserialize_payload(&event.event_type, event.schema_version, &mut json)
@@ -137,18 +163,35 @@ impl EventCodec {
         E::deserialize_payload(&event.event_type, event.schema_version, json).map_err(unreadable)
     }
 
+    /// Decodes an event without any key: each of its personal texts is the text form of a
+    /// [`SealedText`].
+    pub fn decode_sealed<E: StoredEvent>(&self, event: &RecordedEvent) -> Result<E, CodecError> {
+        if event.subjects.is_empty() {
+            return self.decode(event, &SubjectKeys::default());
+        }
+        let mut json = parse(event)?;
+        carry(&mut json, event.event_id.0);
+        E::deserialize_payload(&event.event_type, event.schema_version, json)
+            .map_err(|reason| unreadable(event, reason))
+    }
+
+    /// What a sealed text says; `None` once it is erased.
+    pub async fn open_text(&self, text: &SealedText) -> Result<Option<String>, CodecError> {
+        let SealedText { subject, place, sealed } = text;
+        let keys = self.vault.keys_for_reading(&[*subject]).await?;
+        let Some(key) = keys.get(subject) else { return Ok(None) };
+        let clear = open_bytes(key, *subject, *place, sealed);
+        let text = clear.and_then(|clear| serde_json::from_slice(&clear).ok());
+        text.map(Some).ok_or(CodecError::Tampered { subject: *subject })
+    }
+
     /// An event's payload as JSON with personal values opened, or erased where the key is gone.
     pub fn open_payload(
         &self,
         event: &RecordedEvent,
         keys: &SubjectKeys,
     ) -> Result<Value, CodecError> {
-        let mut json =
-            serde_json::from_slice(&event.payload).map_err(|error| CodecError::Unreadable {
-                event_type: event.event_type.clone(),
-                position: event.position.0,
-                reason: PayloadError::Malformed(error),
-            })?;
+        let mut json = parse(event)?;
         open(&mut json, event.event_id.0, keys)?;
         Ok(json)
     }
@@ -199,6 +242,16 @@ impl EventCodec {
         let bytes = serde_json::to_vec(&json).map_err(CodecError::Unwritable)?;
         Ok((Bytes::from(bytes), subjects))
     }
+}
+
+fn parse(event: &RecordedEvent) -> Result<Value, CodecError> {
+    let json = serde_json::from_slice(&event.payload);
+    json.map_err(|error| unreadable(event, PayloadError::Malformed(error)))
+}
+
+fn unreadable(event: &RecordedEvent, reason: PayloadError<serde_json::Error>) -> CodecError {
+    let (event_type, position) = (event.event_type.clone(), event.position.0);
+    CodecError::Unreadable { event_type, position, reason }
 }
 
 /// The subject of a personal value that is there to be sealed or opened, if `object` is one.
@@ -270,6 +323,23 @@ fn open(json: &mut Value, place: Uuid, keys: &SubjectKeys) -> Result<(), CodecEr
         },
         Value::Array(items) => items.iter_mut().try_for_each(|inner| open(inner, place, keys)),
         _ => Ok(()),
+    }
+}
+
+/// Puts the text forms of [`SealedText`]s where values would stand if they were opened.
+fn carry(json: &mut Value, place: Uuid) {
+    match json {
+        Value::Object(object) => match subject_of(object) {
+            Some(subject) => {
+                if let Some(Value::String(sealed)) = object.remove(SEALED) {
+                    let text = SealedText { subject, place, sealed: sealed.into() };
+                    object.insert(VALUE.to_owned(), Value::String(text.to_string()));
+                }
+            }
+            None => object.values_mut().for_each(|inner| carry(inner, place)),
+        },
+        Value::Array(items) => items.iter_mut().for_each(|inner| carry(inner, place)),
+        _ => {}
     }
 }
 

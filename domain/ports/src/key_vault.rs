@@ -69,7 +69,10 @@ pub enum VaultError {
         subject: SubjectId,
     },
     /// The master key does not open the vault.
-    #[error("the master key does not open the key vault; give the key it was made with")]
+    #[error(
+        "the master key does not open the key vault; put the master.key back that it was made \
+         with, or set vault.master_key to that key"
+    )]
     WrongMasterKey,
     /// The vault could not be reached or failed.
     #[error("the key vault is unavailable; check its address and that it is running")]

@@ -15,7 +15,7 @@ mod search_words;
 mod snapshots;
 
 pub use clock::{Clock, SystemClock};
-pub use codec::{CodecError, EncodedPayload, EventCodec, SubjectKeys};
+pub use codec::{CodecError, EncodedPayload, EventCodec, SealedText, SubjectKeys};
 pub use event_store::{
     AppendError, AppendRequest, Appended, Boundary, EventFilter, EventPage, EventStore,
     InvalidRequest, NewEvent, Provenance, ReadError, RecordedEvent, StoreFailure, TaggedEvent,

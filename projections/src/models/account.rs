@@ -1,7 +1,8 @@
 //! Accounts, what they think of listings, and the searches they keep.
 //!
-//! Personal values stand here in clear, and become null when the data key of their subject is
-//! destroyed. A replay after that meets them erased and ends with the same rows.
+//! Personal values stand here sealed, as in the log, and become null with the event that says that
+//! their key is destroyed. What a generation holds that is not filled any more is then unreadable
+//! like every other copy.
 
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use freehold_domain::user::{
     SearchSaved, Standing, UserEvent, UserRegistered,
 };
 use freehold_domain::{ListingKey, Personal, SavedSearchId, UserId};
-use freehold_ports::{EventFilter, GlobalPosition, LogName, RecordedEvent, StreamVersion, Table};
+use freehold_ports::{
+    EventFilter, GlobalPosition, LogName, RecordedEvent, SealedText, StreamVersion, Table,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{events_of, get_all, stream_uuid, unknown};
@@ -32,13 +35,13 @@ read_model! {
         /// What the feed calls the user.
         reference: Option<Arc<str>>,
         /// The name they want to be shown under; personal.
-        display_name: Option<Arc<str>>,
+        display_name: Option<SealedText>,
         /// Their e-mail address; personal.
-        email: Option<Arc<str>>,
+        email: Option<SealedText>,
         /// Whether it is known to reach them.
         email_verified: bool,
         /// Their phone number, E.164; personal.
-        phone: Option<Arc<str>>,
+        phone: Option<SealedText>,
         /// Whether it is known to reach them.
         phone_verified: bool,
         /// How their identity was verified, if it was.
@@ -125,9 +128,9 @@ read_model! {
             user: UserId,
         }
         /// What they call it; personal, null once erased.
-        name: Option<Arc<str>>,
+        name: Option<SealedText>,
         /// The words they look for; personal.
-        text: Option<Arc<str>>,
+        text: Option<SealedText>,
         /// What a listing must be like.
         filter: Json<SearchFilter>,
         /// How often matches are sent.
@@ -185,7 +188,7 @@ impl Projection for Accounts {
     type Event = UserEvent;
 
     const NAME: &'static str = "accounts";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn log(&self) -> LogName {
         LogName::DOMAIN
@@ -242,10 +245,10 @@ fn register(user: UserId, recorded: &RecordedEvent, event: &UserRegistered) -> A
         tenant: recorded.provenance.tenant.clone(),
         source: source.map(|from| Arc::from(from.source.as_str())),
         reference: source.map(|from| Arc::from(from.reference.as_str())),
-        display_name: event.display_name.as_ref().and_then(clear),
-        email: event.email.as_ref().and_then(clear),
+        display_name: event.display_name.as_ref().and_then(sealed),
+        email: event.email.as_ref().and_then(sealed),
         email_verified: false,
-        phone: event.phone.as_ref().and_then(clear),
+        phone: event.phone.as_ref().and_then(sealed),
         phone_verified: false,
         identity_method: None,
         identity_verified_at: None,
@@ -363,7 +366,7 @@ impl Fold<'_> {
                 Ok(())
             }
             E::SearchRenamed(event) => {
-                self.change_search(event.search, |row| row.name = clear(&event.name))
+                self.change_search(event.search, |row| row.name = sealed(&event.name))
             }
             E::AlertScheduleChanged(event) => self.change_search(event.search, |row| {
                 row.schedule = event.schedule;
@@ -433,8 +436,8 @@ impl Fold<'_> {
         self.rows.put(SavedSearchRow {
             search: event.search,
             user: self.user,
-            name: clear(&event.name),
-            text: event.text.as_ref().and_then(clear),
+            name: sealed(&event.name),
+            text: event.text.as_ref().and_then(sealed),
             filter: Json(event.filter.clone()),
             schedule: event.schedule,
             paused: None,
@@ -480,16 +483,16 @@ fn forget_searches(
     Ok(())
 }
 
-/// A personal value as long as it can be read.
-fn clear(value: &Personal<String>) -> Option<Arc<str>> {
-    value.known().map(|value| Arc::from(value.as_str()))
+/// A personal value as a fold meets it: sealed. One that is not is kept nowhere.
+fn sealed(value: &Personal<String>) -> Option<SealedText> {
+    SealedText::parse(value.known()?)
 }
 
 /// Changes a personal column; says whether the event had something to say about it.
-fn update(column: &mut Option<Arc<str>>, change: &Change<Personal<String>>) -> bool {
+fn update(column: &mut Option<SealedText>, change: &Change<Personal<String>>) -> bool {
     match change {
         Change::Keep => return false,
-        Change::Set(value) => *column = clear(value),
+        Change::Set(value) => *column = sealed(value),
         Change::Clear => *column = None,
     }
     true

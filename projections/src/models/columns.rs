@@ -11,7 +11,7 @@ use freehold_domain::user::{
 use freehold_domain::{
     AreaUnit, Currency, FeeFrequency, ListingKey, PropertyId, SavedSearchId, UserId,
 };
-use freehold_ports::{ColumnKind, GlobalPosition, StreamVersion, Value};
+use freehold_ports::{ColumnKind, GlobalPosition, SealedText, StreamVersion, Value};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
@@ -92,6 +92,21 @@ names! {
     PropertyType = |value| value.name(), PropertyType::from_name;
     FeeFrequency = |value| value.name(), FeeFrequency::from_name;
     Currency = |value| value.code(), Currency::from_code;
+}
+
+impl ColumnValue for SealedText {
+    const KIND: ColumnKind = ColumnKind::Text;
+
+    fn to_value(&self) -> Value {
+        Value::Text(Arc::from(self.to_string()))
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        match value {
+            Value::Text(text) => Self::parse(&text),
+            _ => None,
+        }
+    }
 }
 
 /// Enums that have no names of their own are stored under those of their JSON form.

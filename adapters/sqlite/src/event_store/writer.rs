@@ -104,7 +104,12 @@ impl Writer {
                     session.keep_house(CHECKPOINT_PAGES)?;
                 }
                 Taken::Idle => session.keep_house(1)?,
-                Taken::Closed => return Ok(()),
+                Taken::Closed => {
+                    if let Err(error) = file::empty_write_ahead_log(connection) {
+                        tracing::warn!(%error, "the write-ahead log of the log was not emptied");
+                    }
+                    return Ok(());
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{geometry, unavailable};
 
 /// How long a writer waits for another process that writes the same file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection that one thread uses at a time.
 pub(super) type Shared = Arc<Mutex<Connection>>;

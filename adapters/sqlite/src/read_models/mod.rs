@@ -68,6 +68,11 @@ impl SqliteReadModels {
         Self::start(path, connection.clone(), vec![connection])
     }
 
+    /// Stores what waits and empties the write-ahead log.
+    pub async fn close(&self) -> Result<(), ReadModelError> {
+        self.writer.empty_write_ahead_log().await
+    }
+
     fn start(path: &Path, writer: Shared, readers: Vec<Shared>) -> Result<Self, OpenError> {
         let writer = Writer::start(writer).map_err(|error| OpenError::unavailable(path, error))?;
         Ok(Self { writer, readers: Arc::new(Readers::new(readers)), planner: Arc::default() })

@@ -11,10 +11,11 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::catalogue;
-use super::connection::{Shared, lock};
+use super::connection::{BUSY_TIMEOUT, Shared, lock};
 use super::schema::{PhysicalTable, quoted};
 use super::unavailable;
 use super::value::{Bound, is_stored_as};
+use crate::file;
 
 /// The most rows that commits may gather in one transaction; a larger one goes alone.
 const ROWS_PER_TRANSACTION: usize = 20_000;
@@ -66,6 +67,19 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let commit = Commit { generation, from, to, changes, reply };
         self.jobs.send(Job::Commit(commit)).await.map_err(gone)?;
+        answer.await.map_err(gone)?
+    }
+
+    /// Empties the write-ahead log once everything that waits is stored.
+    pub(super) async fn empty_write_ahead_log(&self) -> Result<(), ReadModelError> {
+        let (reply, answer) = oneshot::channel();
+        let job = move |connection: &mut Connection| {
+            let emptied = file::empty_write_ahead_log(connection);
+            let restored = connection.busy_timeout(BUSY_TIMEOUT);
+            // Nobody waits for the answer if the caller gave up.
+            let _ = reply.send(emptied.and(restored).map_err(unavailable));
+        };
+        self.jobs.send(Job::Other(Box::new(job))).await.map_err(gone)?;
         answer.await.map_err(gone)?
     }
 

@@ -27,6 +27,8 @@ mod tests;
 
 use async_graphql::MergedObject;
 
+pub(crate) use self::run::require;
+
 /// Every mutation.
 #[derive(Default, MergedObject)]
 pub struct Mutation(

@@ -53,8 +53,11 @@ impl Projection {
     }
 
     fn live(&self, ctx: &Context<'_>) -> Option<SubscriptionStatus> {
-        let active = self.generation.as_ref()?.state == GenerationState::Active;
-        if active { platform(ctx).live(self.name) } else { None }
+        if self.is(GenerationState::Active) { platform(ctx).live(self.name) } else { None }
+    }
+
+    fn is(&self, state: GenerationState) -> bool {
+        self.generation.as_ref().is_some_and(|generation| generation.state == state)
     }
 }
 
@@ -116,16 +119,19 @@ impl Projection {
     }
 
     /// How long the oldest event it has not seen has been waiting, in seconds; 0 when it has seen
-    /// all.
-    async fn lag_seconds(&self, ctx: &Context<'_>) -> Result<f64, Fault> {
+    /// all. Null when it is retired, as it is not filled any more.
+    async fn lag_seconds(&self, ctx: &Context<'_>) -> Result<Option<f64>, Fault> {
+        if self.is(GenerationState::Retired) {
+            return Ok(None);
+        }
         let platform = platform(ctx);
         if let Some(live) = self.live(ctx) {
-            return Ok(live.lag(platform.clock.now()).as_secs_f64());
+            return Ok(Some(live.lag(platform.clock.now()).as_secs_f64()));
         }
         let (log, all) = (self.log.port(), EventFilter::all());
         let next = platform.store.read_all(&log, &all, self.at(ctx), NonZeroU32::MIN).await?;
         let waiting = next.events.first().map(|event| platform.clock.now() - event.recorded_at);
-        Ok(waiting.map_or(0.0, |waiting| waiting.as_seconds_f64().max(0.0)))
+        Ok(Some(waiting.map_or(0.0, |waiting| waiting.as_seconds_f64().max(0.0))))
     }
 }
 
@@ -138,6 +144,6 @@ pub enum ProjectionState {
     Building,
     /// It answers queries.
     Active,
-    /// It answered before, and can again.
+    /// It answered before, and can again once it has caught up; until then it is not filled.
     Retired,
 }

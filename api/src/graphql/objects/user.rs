@@ -22,12 +22,11 @@ use super::event::long;
 use super::listing::{Listing, Listings};
 use super::values::{Coordinates, Price};
 use crate::graphql::connection::{Cursor, KeyPage, Rows, Selection, Total, Window, connection};
-use crate::graphql::filter;
 use crate::graphql::limits::weight;
 use crate::graphql::loaders::{Part, Slice};
 use crate::graphql::query::listings::ListingOrder;
 use crate::graphql::scalars::{Date, Long, NodeKey, Position, SavedSearchKey};
-use crate::graphql::{Fault, caller, loaders, platform};
+use crate::graphql::{Fault, caller, filter, loaders, personal, platform};
 
 /// A marketplace account.
 #[derive(Clone)]
@@ -42,7 +41,8 @@ impl User {
     }
 }
 
-/// A marketplace account. Personal values are null once the person is erased.
+/// A marketplace account. Personal values are null once the person is erased, and refused
+/// (`FORBIDDEN`) to callers with the role reader.
 #[Object]
 impl User {
     /// Its global id.
@@ -65,14 +65,14 @@ impl User {
         self.0.reference.as_deref()
     }
 
-    /// The name they want to be shown under.
-    async fn display_name(&self) -> Option<&str> {
-        self.0.display_name.as_deref()
+    /// The name they want to be shown under. Only for callers with the role writer.
+    async fn display_name(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        personal::show(ctx, self.0.display_name.as_ref()).await
     }
 
-    /// Their e-mail address.
-    async fn email(&self) -> Option<&str> {
-        self.0.email.as_deref()
+    /// Their e-mail address. Only for callers with the role writer.
+    async fn email(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        personal::show(ctx, self.0.email.as_ref()).await
     }
 
     /// Whether the e-mail address is known to reach them.
@@ -80,9 +80,9 @@ impl User {
         self.0.email_verified
     }
 
-    /// Their phone number, E.164.
-    async fn phone(&self) -> Option<&str> {
-        self.0.phone.as_deref()
+    /// Their phone number, E.164. Only for callers with the role writer.
+    async fn phone(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        personal::show(ctx, self.0.phone.as_ref()).await
     }
 
     /// Whether the phone number is known to reach them.
@@ -352,7 +352,8 @@ impl SavedSearch {
     }
 }
 
-/// A search that a user keeps. Its name and words are null once the person is erased.
+/// A search that a user keeps. Its name and words are null once the person is erased, and refused
+/// (`FORBIDDEN`) to callers with the role reader.
 #[Object]
 impl SavedSearch {
     /// Its global id.
@@ -370,14 +371,14 @@ impl SavedSearch {
         User::load(ctx, self.0.user).await
     }
 
-    /// What they call it.
-    async fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+    /// What they call it. Only for callers with the role writer.
+    async fn name(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        personal::show(ctx, self.0.name.as_ref()).await
     }
 
-    /// The words they look for.
-    async fn text(&self) -> Option<&str> {
-        self.0.text.as_deref()
+    /// The words they look for. Only for callers with the role writer.
+    async fn text(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        personal::show(ctx, self.0.text.as_ref()).await
     }
 
     /// What a listing must be like.
@@ -395,7 +396,8 @@ impl SavedSearch {
         self.0.paused.map(Into::into)
     }
 
-    /// The listings that match now; without statuses in the filter, those on the market.
+    /// The listings that match now; without statuses in the filter, those on the market. Only for
+    /// callers with the role writer, as it tells the words they look for.
     #[graphql(complexity = "weight(first, last, child_complexity) + 20")]
     async fn matches(
         &self,
@@ -405,11 +407,12 @@ impl SavedSearch {
         after: Option<String>,
         last: Option<i32>,
         before: Option<String>,
-    ) -> Result<Option<Listings>, Fault> {
+    ) -> async_graphql::Result<Option<Listings>> {
         let window = Window::new(ctx, (first, after), (last, before))?;
-        let filters = filter::of_search(&self.0, &caller(ctx)?.tenant);
+        let text = personal::show(ctx, self.0.text.as_ref()).await?;
+        let filters = filter::of_search(&self.0, text, &caller(ctx)?.tenant);
         let selection = Selection { filters, order: order_by.ordering() };
-        connection(ctx, selection, window, |row| Listing(Arc::new(row))).await.map(Some)
+        Ok(Some(connection(ctx, selection, window, |row| Listing(Arc::new(row))).await?))
     }
 
     /// When it was saved.

@@ -24,7 +24,7 @@ use crate::graphql::loaders::read_all;
 use crate::graphql::objects::listing::Listing;
 use crate::graphql::projections::{ACCOUNTS, LISTINGS, PROPERTIES};
 use crate::graphql::scalars::{Position, SavedSearchKey};
-use crate::graphql::{Fault, caller, filter, platform};
+use crate::graphql::{Fault, caller, filter, personal, platform};
 use crate::platform::Platform;
 
 /// How long to wait for a read model before saying so in the log of the process and waiting on.
@@ -109,7 +109,9 @@ impl Changes {
             Interest::Search(SavedSearchKey { user, search }) => {
                 let models = &*self.platform.models;
                 let row = find::<SavedSearchRow>(models, ACCOUNTS, &(*search, *user)).await?;
-                Ok(row.map(|row| filter::of_search(&row, &self.tenant)))
+                let Some(row) = row else { return Ok(None) };
+                let text = personal::open(&self.platform.codec, row.text.as_ref()).await?;
+                Ok(Some(filter::of_search(&row, text, &self.tenant)))
             }
         }
     }

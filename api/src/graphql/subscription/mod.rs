@@ -19,7 +19,7 @@ use super::objects::event::{Event, LogName};
 use super::objects::listing::Listing;
 use super::objects::user::SavedSearch;
 use super::scalars::{Position, SavedSearchKey};
-use super::{Fault, caller, platform};
+use super::{Fault, caller, personal, platform};
 
 /// What happened to a listing.
 #[derive(Clone, SimpleObject)]
@@ -95,16 +95,18 @@ impl Subscription {
         Ok(changes.stream())
     }
 
-    /// What happens to listings that match a saved search. Ends when the search is deleted.
+    /// What happens to listings that match a saved search. Ends when the search is deleted. Only
+    /// for callers with the role writer, as it tells the words that its user looks for.
     async fn saved_search_matched(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The global id of the search.")] search: ID,
         #[graphql(desc = "The last position seen.")] after: Option<Position>,
-    ) -> Result<impl Stream<Item = Result<ListingChange, Fault>> + use<>, Fault> {
+    ) -> async_graphql::Result<impl Stream<Item = Result<ListingChange, Fault>> + use<>> {
+        personal::allowed(ctx)?;
         let key = SavedSearchKey::parse(&search, "search")?;
         if SavedSearch::load(ctx, key).await?.is_none() {
-            return Err(Fault::NotFound { field: "search" });
+            return Err(Fault::NotFound { field: "search" }.into());
         }
         let changes = Changes::new(ctx, Interest::Search(key), after).await?;
         Ok(changes.stream())

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use freehold_domain::property::PropertyArchived;
-use freehold_ports::GlobalPosition;
+use freehold_ports::{GlobalPosition, ReadModels as _};
+use freehold_projections::TypedRow as _;
+use freehold_projections::models::listing::ListingRow;
 use serde_json::{Value, json};
 
 use super::world::*;
 use crate::graphql::Limits;
 use crate::graphql::connection::Projected;
-use freehold_projections::models::listing::ListingRow;
 
 #[tokio::test]
 async fn a_position_not_yet_reached_is_waited_for_and_then_refused() {
@@ -104,6 +105,24 @@ async fn projections_tell_how_far_they_are() {
     assert_eq!(of("listings"), &expected);
     assert_eq!(of("accounts")["position"], "0");
     assert_eq!(of("engagement")["log"], "INTERACTIONS");
+}
+
+#[tokio::test]
+async fn a_retired_generation_has_no_lag() {
+    let world = World::new().await;
+    let next = world.models.create_generation(ListingRow::PROJECTION, 1, &[ListingRow::TABLE]);
+    world.models.activate(next.await.unwrap()).await.unwrap();
+    world.happened(property(1).property, PropertyArchived {}).await;
+    let shown = world.ask("{ projections { name generation state lagSeconds } }").await;
+    let all = shown["projections"].as_array().unwrap();
+    let listings: Vec<_> = all.iter().filter(|shown| shown["name"] == "listings").collect();
+    assert_eq!(
+        listings,
+        [
+            &json!({"name": "listings", "generation": 1, "state": "RETIRED", "lagSeconds": null}),
+            &json!({"name": "listings", "generation": 2, "state": "ACTIVE", "lagSeconds": 0.0}),
+        ]
+    );
 }
 
 #[tokio::test]

@@ -6,5 +6,6 @@ mod feeds;
 mod lists;
 mod loading;
 mod nodes;
+mod personal;
 mod sdl;
 mod world;

@@ -4,7 +4,6 @@ use freehold_domain::property::PropertyArchived;
 use freehold_domain::user::SearchFilter;
 use freehold_domain::{Currency, FeeFrequency, SavedSearchId};
 use freehold_projections::Json;
-use freehold_projections::models::account::Erasure;
 use freehold_projections::models::market::{MarketStatisticsRow, Observations, PriceBasis};
 use serde_json::{Value, json};
 
@@ -215,26 +214,4 @@ async fn a_listing_shows_its_figures() {
         },
     });
     assert_eq!(found["listing"], expected);
-}
-
-#[tokio::test]
-async fn an_erased_user_has_no_personal_values() {
-    let world = World::new().await;
-    let mut erased = account(6);
-    (erased.display_name, erased.email, erased.erasure) = (None, None, Erasure::KeyShredded);
-    world.put([account(5), erased]).await;
-    let fields = "displayName email erased erasure { state }";
-    let (known, erased) = (id(5), id(6));
-    let found = world
-        .ask(&format!(
-            "{{ a: user(id: \"{known}\") {{ {fields} }} b: user(id: \"{erased}\") {{ {fields} }} }}"
-        ))
-        .await;
-    let expected = json!({
-        "a": {"displayName": "Ada", "email": "ada@example.org", "erased": false,
-              "erasure": {"state": "NOT_REQUESTED"}},
-        "b": {"displayName": null, "email": null, "erased": true,
-              "erasure": {"state": "KEY_SHREDDED"}},
-    });
-    assert_eq!(found, expected);
 }

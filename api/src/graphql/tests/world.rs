@@ -17,14 +17,15 @@ use freehold_domain::user::{
     ListingPreference, PreferencesChanged, SearchFilter, Standing, UserEvent,
 };
 use freehold_domain::{
-    AreaUnit, Currency, FeeFrequency, ListingKey, PropertyId, SavedSearchId, StoredEvent, UserId,
+    AreaUnit, Currency, FeeFrequency, ListingKey, Personal, PropertyId, SavedSearchId, StoredEvent,
+    SubjectId, UserId,
 };
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
     AppendRequest, Clock, CommandId, EventCodec, EventId, EventStore, ExpectedVersion, Filter,
     Fingerprint, Generation, GenerationId, GlobalPosition, Key, LogName, NewEvent, Page,
-    Provenance, Query, ReadModelError, ReadModels, Row, RowChange, StreamVersion, Table,
-    TableChanges,
+    Provenance, Query, ReadModelError, ReadModels, Row, RowChange, SealedText, StreamVersion,
+    Table, TableChanges,
 };
 use freehold_projections::models::account::{
     AccountRow, Erasure, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
@@ -42,6 +43,7 @@ use uuid::Uuid;
 use crate::graphql::connection::Projected;
 use crate::graphql::projections::{ACCOUNTS, ENGAGEMENT, LISTINGS, MARKET, PROPERTIES};
 use crate::graphql::{Limits, Schema, schema};
+use crate::http::Role;
 use crate::platform::{Caller, Platform};
 
 pub(super) const TENANT: &str = "acme";
@@ -133,14 +135,34 @@ impl World {
         Self { schema, store, models, codec, platform }
     }
 
-    /// A request of somebody of the tenant.
+    /// A request of a writer of the tenant.
     pub(super) fn request(&self, document: &str) -> Request {
         self.request_of(TENANT, document)
     }
 
     pub(super) fn request_of(&self, tenant: &str, document: &str) -> Request {
+        self.request_as(Role::Writer, tenant, document)
+    }
+
+    pub(super) fn request_as(&self, role: Role, tenant: &str, document: &str) -> Request {
         let (actor, tenant) = ("tester".into(), tenant.into());
-        Request::new(document).data(Caller { actor, tenant, correlation_id: id(1) })
+        let caller = Caller { actor, tenant, correlation_id: id(1) };
+        Request::new(document).data(caller).data(role)
+    }
+
+    /// A personal text of a user as rows hold it.
+    pub(super) async fn sealed(&self, user: u128, text: &str) -> SealedText {
+        let (subject, place) = (SubjectId(id(user)), id(77));
+        let value = Personal::new(subject, text.to_owned());
+        let state = self.codec.encode_state(&value, place).await.unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        let sealed = state["sealed"].as_str().unwrap();
+        SealedText::parse(&format!("{subject}.{place}.{sealed}")).unwrap()
+    }
+
+    /// Destroys the data key of a user.
+    pub(super) async fn destroy_key(&self, user: u128) {
+        self.platform.vault.destroy(SubjectId(id(user))).await.unwrap();
     }
 
     pub(super) async fn execute(&self, document: &str) -> Response {
@@ -483,8 +505,8 @@ pub(super) fn account(number: u128) -> AccountRow {
         tenant: TENANT.into(),
         source: None,
         reference: None,
-        display_name: Some("Ada".into()),
-        email: Some("ada@example.org".into()),
+        display_name: None,
+        email: None,
         email_verified: true,
         phone: None,
         phone_verified: false,
@@ -513,7 +535,7 @@ pub(super) fn saved_search(number: u128, user: u128, filter: SearchFilter) -> Sa
     SavedSearchRow {
         search: SavedSearchId(id(number)),
         user: UserId(id(user)),
-        name: Some("Mine".into()),
+        name: None,
         text: None,
         filter: Json(filter),
         schedule: freehold_domain::user::AlertSchedule::Asap,

@@ -537,8 +537,7 @@ proptest! {
         prop_assert_eq!(counted, about_something.count() as i64);
     }
 
-    /// Keys are destroyed at any time after the event that says so; where a replay meets erased
-    /// values that the live fold still read, both end with the same rows.
+    /// Keys are destroyed at any time after the event that says so; the rows do not depend on it.
     #[test]
     fn a_replay_after_an_erasure_ends_with_the_same_rows(steps in steps(), page in 1..40_usize) {
         let log = users(&and_be_forgotten(steps));

@@ -24,7 +24,7 @@ use freehold_domain::{
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
     CommandId, EventCodec, EventId, GenerationId, GlobalPosition, Key, KeyVault as _, Provenance,
-    ReadModels as _, RecordedEvent, Row, StreamId, StreamVersion, Table,
+    ReadModels as _, RecordedEvent, Row, SealedText, StreamId, StreamVersion, Table,
 };
 use freehold_sqlite::SqliteReadModels;
 use tokio::runtime::Runtime;
@@ -120,6 +120,11 @@ impl Log {
             codec: encoded.codec,
             payload: encoded.payload,
         });
+    }
+
+    /// What a sealed text says.
+    fn opened(&self, text: Option<SealedText>) -> Option<String> {
+        self.runtime.block_on(self.codec.open_text(&text?)).unwrap()
     }
 
     fn destroy_key(&self, subject: SubjectId) {

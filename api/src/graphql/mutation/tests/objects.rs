@@ -27,7 +27,7 @@ async fn accounts(world: &World, user: &str, checkpoint: u64) {
         tenant: "acme".into(),
         source: None,
         reference: None,
-        display_name: Some("Ada".into()),
+        display_name: None,
         email: None,
         email_verified: false,
         phone: None,
@@ -58,7 +58,7 @@ async fn accounts(world: &World, user: &str, checkpoint: u64) {
 }
 
 async fn answer(world: &World, input: Value) -> (Value, Vec<Value>) {
-    let more = "user { id displayName }";
+    let more = "user { id standing }";
     let response = world.request(OPERATOR, "userReinstate", input, more).await;
     let errors = response.errors.iter().map(|error| serde_json::to_value(error).unwrap());
     let errors = errors.collect();
@@ -73,7 +73,7 @@ async fn it_is_read_once_the_read_model_shows_the_command() {
 
     let (payload, errors) = answer(&world, json!({ "user": user })).await;
 
-    assert_eq!((errors, &payload["user"]["displayName"]), (vec![], &json!("Ada")));
+    assert_eq!((errors, &payload["user"]["standing"]), (vec![], &json!("ACTIVE")));
 }
 
 #[tokio::test]
