@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freehold_commands::{CommandContext, CommandError, ExecutorOptions, Loaded, Outcome};
+use freehold_contract::interposed::Interposed;
 use freehold_domain::user::{ReinstateUser, SuspendUser, User, UserCommand, UserRefused};
 use freehold_ports::{CommandId, StreamVersion};
 
@@ -10,7 +11,7 @@ use crate::samples::*;
 use crate::stores::{Mischief, Mischievous};
 
 /// A platform with Ada, its log behind a store that counts, and Ada as she is remembered.
-async fn with_ada() -> (Platform, Arc<Mischievous>, Loaded<User>) {
+async fn with_ada() -> (Platform, Arc<Interposed<Mischievous>>, Loaded<User>) {
     let platform = platform();
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let ada = platform.executor.load::<User>(ADA.0).await.unwrap();

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use freehold_commands::{CommandContext, CommandExecutor};
+use freehold_contract::interposed::{Interposed, InterposedStore};
 use freehold_domain::user::{User, UserCommand};
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, CommandId, EventFilter, EventPage, EventStore,
-    Fingerprint, GlobalPosition, LogName, ReadError, RecordedEvent, StreamId, StreamVersion, Tag,
-    TaggedEvent,
+    AppendError, AppendRequest, Appended, CommandId, EventStore, Fingerprint, LogName, ReadError,
+    RecordedEvent, StreamId, StreamVersion,
 };
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::samples::context;
@@ -43,10 +42,14 @@ pub(crate) struct Mischievous {
 }
 
 impl Mischievous {
-    pub(crate) fn new(store: Arc<dyn EventStore>, times: u32, mischief: Mischief) -> Arc<Self> {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        times: u32,
+        mischief: Mischief,
+    ) -> Arc<Interposed<Self>> {
         let left = AtomicU32::new(times);
         let [appends, reads, lookups, gone] = Default::default();
-        Arc::new(Self { store, mischief, left, appends, reads, lookups, gone })
+        Arc::new(Interposed(Self { store, mischief, left, appends, reads, lookups, gone }))
     }
 
     pub(crate) fn appends(&self) -> u32 {
@@ -78,7 +81,11 @@ impl Mischievous {
 }
 
 #[async_trait]
-impl EventStore for Mischievous {
+impl InterposedStore for Mischievous {
+    fn behind(&self) -> &dyn EventStore {
+        &*self.store
+    }
+
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
         let Some(left) = self.next() else { return self.store.append(request).await };
@@ -109,16 +116,6 @@ impl EventStore for Mischievous {
         self.store.find_command(log, command_id).await
     }
 
-    async fn read_all(
-        &self,
-        log: &LogName,
-        filter: &EventFilter,
-        after: GlobalPosition,
-        limit: NonZeroU32,
-    ) -> Result<EventPage, ReadError> {
-        self.store.read_all(log, filter, after, limit).await
-    }
-
     async fn read_stream(
         &self,
         log: &LogName,
@@ -136,22 +133,5 @@ impl EventStore for Mischievous {
             executor.execute::<User>(*id, command.clone(), context).await.unwrap();
         }
         found
-    }
-
-    async fn last_tagged(
-        &self,
-        log: &LogName,
-        tenant: &str,
-        tag: &Tag,
-    ) -> Result<Option<TaggedEvent>, ReadError> {
-        self.store.last_tagged(log, tenant, tag).await
-    }
-
-    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
-        self.store.head(log).await
-    }
-
-    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
-        self.store.subscribe_head(log)
     }
 }

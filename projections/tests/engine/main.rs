@@ -63,19 +63,14 @@ proptest! {
         in_a_runtime(async {
             let dice = Dice::new(seed);
             let folder = tempfile::tempdir().unwrap();
-            let store = Choppy {
-                store: memory_log(),
-                dice: Dice::new(seed ^ 1),
-                fails_one_in: 20,
-            };
-            let store = Arc::new(store);
+            let store = Choppy::new(memory_log(), seed ^ 1, 20);
             let mut events = Vec::new();
             for (run, count) in parts.into_iter().enumerate() {
                 let more = dice.events(count);
                 let head = append(&*store, &more).await;
                 events.extend(more);
                 let models = SqliteReadModels::open(folder.path()).unwrap();
-                let models = Arc::new(Flaky::new(models, seed ^ run as u64, 12));
+                let models = Flaky::new(models, seed ^ run as u64, 12);
                 let projections = engine(store.clone(), models, Shelves::<1>::default());
                 projections.start();
                 if dice.below(3) == 0 {
@@ -114,8 +109,7 @@ fn an_engine_torn_down_anywhere_loses_and_doubles_nothing() {
             .enable_all()
             .build()
             .unwrap();
-        let store: Arc<dyn EventStore> =
-            Arc::new(Choppy { store: log.clone(), dice: Dice::new(round), fails_one_in: u64::MAX });
+        let store = Choppy::new(log.clone(), round, u64::MAX);
         let _entered = runtime.enter();
         let models = models_in(folder.path());
         engine(store, models, Shelves::<1>::default()).start();
@@ -140,8 +134,8 @@ fn child_that_is_killed() {
     in_a_runtime(async {
         let store = SqliteEventStore::open(&folder, LogOptions::default()).unwrap();
         let store = Arc::new(store);
-        let store = Choppy { store, dice: Dice::new(3), fails_one_in: u64::MAX };
-        let projections = engine(Arc::new(store), models_in(&folder), Shelves::<1>::default());
+        let store = Choppy::new(store, 3, u64::MAX);
+        let projections = engine(store, models_in(&folder), Shelves::<1>::default());
         projections.start();
         tokio::time::sleep(Duration::from_secs(60)).await;
     });
@@ -591,7 +585,6 @@ async fn the_rows_of_a_page_are_fetched_in_a_few_queries() {
     let worn: Vec<_> = (0..900).map(|item| ShopEvent::Worn { item }).collect();
     let head = append(&*log, &worn).await;
     let models = Flaky::new(SqliteReadModels::open(folder.path()).unwrap(), 0, u64::MAX);
-    let models = Arc::new(models);
     let projections = engine(log, models.clone(), Shelves::<1>::default());
 
     projections.start();

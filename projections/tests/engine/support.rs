@@ -9,21 +9,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
+use freehold_contract::interposed::{Interposed, InterposedModels, InterposedStore};
 use freehold_domain::{PayloadError, StoredEvent};
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, CommandId, EventCodec, EventFilter, EventId, EventPage,
-    EventStore, ExpectedVersion, Filter, Fingerprint, Generation, GenerationId, GlobalPosition,
-    Key, LogName, NewEvent, Page, PayloadCodec, Provenance, Query, ReadError, ReadModelError,
-    ReadModels, RecordedEvent, Row, StreamId, StreamVersion, SystemClock, Table, TableChanges, Tag,
-    TaggedEvent,
+    AppendRequest, CommandId, EventCodec, EventFilter, EventId, EventPage, EventStore,
+    ExpectedVersion, Fingerprint, GenerationId, GlobalPosition, Key, LogName, NewEvent,
+    PayloadCodec, Provenance, Query, ReadError, ReadModelError, ReadModels, Row, SystemClock,
+    Table, TableChanges,
 };
 use freehold_projections::{
     ApplyError, Failure, ProjectedEvent, Projection, Projections, Rows, SubscriptionState,
     TypedRow, read_model,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tokio::sync::watch;
 
 /// What happens in the shop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -355,24 +354,26 @@ pub(crate) async fn failure(projections: &Projections) -> Failure {
 
 /// A log whose pages have any size and which fails now and then.
 pub(crate) struct Choppy {
-    pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) dice: Dice,
+    store: Arc<dyn EventStore>,
+    dice: Dice,
     /// One read in so many fails.
-    pub(crate) fails_one_in: u64,
+    fails_one_in: u64,
+}
+
+impl Choppy {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        seed: u64,
+        fails_one_in: u64,
+    ) -> Arc<Interposed<Self>> {
+        Arc::new(Interposed(Self { store, dice: Dice::new(seed), fails_one_in }))
+    }
 }
 
 #[async_trait]
-impl EventStore for Choppy {
-    async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
-        self.store.append(request).await
-    }
-
-    async fn find_command(
-        &self,
-        log: &LogName,
-        id: CommandId,
-    ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
-        self.store.find_command(log, id).await
+impl InterposedStore for Choppy {
+    fn behind(&self) -> &dyn EventStore {
+        &*self.store
     }
 
     async fn read_all(
@@ -389,47 +390,21 @@ impl EventStore for Choppy {
         let limit = limit.min(NonZeroU32::new(most as u32).unwrap());
         self.store.read_all(log, filter, after, limit).await
     }
-
-    async fn read_stream(
-        &self,
-        log: &LogName,
-        stream: &StreamId,
-        after: StreamVersion,
-        limit: NonZeroU32,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.store.read_stream(log, stream, after, limit).await
-    }
-
-    async fn last_tagged(
-        &self,
-        log: &LogName,
-        tenant: &str,
-        tag: &Tag,
-    ) -> Result<Option<TaggedEvent>, ReadError> {
-        self.store.last_tagged(log, tenant, tag).await
-    }
-
-    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
-        self.store.head(log).await
-    }
-
-    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
-        self.store.subscribe_head(log)
-    }
 }
 
 /// Read models that fail now and then, before a commit or after it was stored; and that count.
 pub(crate) struct Flaky<M> {
-    pub(crate) models: M,
-    pub(crate) dice: Dice,
+    models: M,
+    dice: Dice,
     /// One call in so many fails.
-    pub(crate) fails_one_in: u64,
+    fails_one_in: u64,
     pub(crate) fetches: AtomicU64,
 }
 
 impl<M> Flaky<M> {
-    pub(crate) fn new(models: M, seed: u64, fails_one_in: u64) -> Self {
-        Self { models, dice: Dice::new(seed), fails_one_in, fetches: AtomicU64::new(0) }
+    pub(crate) fn new(models: M, seed: u64, fails_one_in: u64) -> Arc<Interposed<Self>> {
+        let (dice, fetches) = (Dice::new(seed), AtomicU64::new(0));
+        Arc::new(Interposed(Self { models, dice, fails_one_in, fetches }))
     }
 
     fn hiccup(&self) -> Result<(), ReadModelError> {
@@ -441,30 +416,9 @@ impl<M> Flaky<M> {
 }
 
 #[async_trait]
-impl<M: ReadModels> ReadModels for Flaky<M> {
-    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
-        self.models.generations(projection).await
-    }
-
-    async fn create_generation(
-        &self,
-        projection: &str,
-        version: u32,
-        tables: &'static [&'static Table],
-    ) -> Result<GenerationId, ReadModelError> {
-        self.models.create_generation(projection, version, tables).await
-    }
-
-    async fn prepare(&self, generation: GenerationId) -> Result<(), ReadModelError> {
-        self.models.prepare(generation).await
-    }
-
-    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
-        self.models.activate(generation).await
-    }
-
-    async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
-        self.models.drop_generation(generation).await
+impl<M: ReadModels> InterposedModels for Flaky<M> {
+    fn behind(&self) -> &dyn ReadModels {
+        &self.models
     }
 
     async fn fetch(
@@ -489,28 +443,5 @@ impl<M: ReadModels> ReadModels for Flaky<M> {
         tokio::time::sleep(Duration::from_micros(self.dice.below(300))).await;
         self.models.commit(generation, from, to, changes).await?;
         self.hiccup()
-    }
-
-    async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
-        self.models.query(projection, query).await
-    }
-
-    async fn count(
-        &self,
-        projection: &str,
-        table: &'static Table,
-        filters: Vec<Filter>,
-    ) -> Result<u64, ReadModelError> {
-        self.models.count(projection, table, filters).await
-    }
-
-    async fn scan(
-        &self,
-        generation: GenerationId,
-        table: &'static Table,
-        after: Option<Key>,
-        limit: NonZeroU32,
-    ) -> Result<Vec<Row>, ReadModelError> {
-        self.models.scan(generation, table, after, limit).await
     }
 }

@@ -3,6 +3,8 @@
 //! One module a port: each behaviour is one async function that gets a fresh, empty store. An
 //! adapter joins with one line, `freehold_contract::event_store_suite!(fresh_store());`, and gets
 //! one test for each behaviour. What only one adapter has (files, servers) is tested there.
+//!
+//! [`interposed`] is for tests of what stands before a port: stores that fail on demand.
 
 #![allow(clippy::unwrap_used, reason = "the suites are tests, compiled for other crates")]
 
@@ -10,6 +12,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 pub mod event_store;
+pub mod interposed;
 pub mod key_vault;
 pub mod read_models;
 pub mod snapshots;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
+use freehold_contract::interposed::{Interposed, InterposedModels};
 use freehold_domain::property::{
     ListingStatus, Media, MediaCategory, PropertyEvent, PropertyFacts, PropertyType,
 };
@@ -49,7 +50,7 @@ pub(super) const TENANT: &str = "acme";
 pub(super) struct World {
     pub(super) schema: Schema,
     pub(super) store: Arc<MemoryEventStore>,
-    pub(super) models: Arc<Watched>,
+    pub(super) models: Arc<Interposed<Watched>>,
     codec: EventCodec,
     platform: Arc<Platform>,
 }
@@ -110,7 +111,7 @@ impl World {
         let store = Arc::new(MemoryEventStore::new(logs, clock.clone()));
         let vault = Arc::new(MemoryKeyVault::new([7; 32]));
         let codec = EventCodec::new(vault.clone());
-        let models = Arc::new(Watched::new(SqliteReadModels::in_memory().unwrap()));
+        let models = Arc::new(Interposed(Watched::new(SqliteReadModels::in_memory().unwrap())));
         let executor = CommandExecutor::new(
             store.clone(),
             store.clone(),
@@ -310,26 +311,9 @@ impl Watched {
 }
 
 #[async_trait]
-impl ReadModels for Watched {
-    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
-        self.inner.generations(projection).await
-    }
-
-    async fn create_generation(
-        &self,
-        projection: &str,
-        version: u32,
-        tables: &'static [&'static Table],
-    ) -> Result<GenerationId, ReadModelError> {
-        self.inner.create_generation(projection, version, tables).await
-    }
-
-    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
-        self.inner.activate(generation).await
-    }
-
-    async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
-        self.inner.drop_generation(generation).await
+impl InterposedModels for Watched {
+    fn behind(&self) -> &dyn ReadModels {
+        &self.inner
     }
 
     async fn fetch(
@@ -340,16 +324,6 @@ impl ReadModels for Watched {
     ) -> Result<Vec<Row>, ReadModelError> {
         self.read(table, "")?;
         self.inner.fetch(generation, table, keys).await
-    }
-
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        self.inner.commit(generation, from, to, changes).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
@@ -365,16 +339,6 @@ impl ReadModels for Watched {
     ) -> Result<u64, ReadModelError> {
         self.read(table, " (count)")?;
         self.inner.count(projection, table, filters).await
-    }
-
-    async fn scan(
-        &self,
-        generation: GenerationId,
-        table: &'static Table,
-        after: Option<Key>,
-        limit: std::num::NonZeroU32,
-    ) -> Result<Vec<Row>, ReadModelError> {
-        self.inner.scan(generation, table, after, limit).await
     }
 }
 

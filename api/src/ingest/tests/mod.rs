@@ -12,15 +12,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
+use freehold_contract::interposed::{Interposed, InterposedStore};
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, Clock, CommandId, EventCodec, EventFilter, EventPage,
-    EventStore, Fingerprint, GlobalPosition, LogName, ReadError, RecordedEvent, SnapshotStore,
-    StreamId, StreamVersion, Tag, TaggedEvent,
+    AppendError, AppendRequest, Appended, Clock, EventCodec, EventFilter, EventStore,
+    GlobalPosition, LogName, ReadError, RecordedEvent, SnapshotStore, StreamId, StreamVersion, Tag,
+    TaggedEvent,
 };
 use freehold_sqlite::SqliteReadModels;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::{Answer, Ingest, IngestDefaults, Sender, split};
 use crate::platform::{Caller, Platform};
@@ -29,7 +29,7 @@ use crate::platform::{Caller, Platform};
 pub(crate) struct World {
     pub(crate) platform: Platform,
     pub(crate) ingest: Ingest,
-    pub(crate) log: Arc<Log>,
+    pub(crate) log: Arc<Interposed<Log>>,
     pub(crate) caller: Caller,
 }
 
@@ -37,7 +37,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let memory = Arc::new(MemoryEventStore::default());
         let snapshots: Arc<dyn SnapshotStore> = memory.clone();
-        let log = Arc::new(Log { inner: memory, trouble: Mutex::default() });
+        let log = Arc::new(Interposed(Log { inner: memory, trouble: Mutex::default() }));
         let vault = Arc::new(MemoryKeyVault::new([7; 32]));
         let codec = EventCodec::new(vault.clone());
         let clock: Arc<dyn Clock> = Arc::new(Noon);
@@ -180,7 +180,11 @@ impl Log {
 }
 
 #[async_trait]
-impl EventStore for Log {
+impl InterposedStore for Log {
+    fn behind(&self) -> &dyn EventStore {
+        &*self.inner
+    }
+
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         let trouble = {
             let mut trouble = self.trouble.lock().expect("no test panics here");
@@ -200,24 +204,6 @@ impl EventStore for Log {
             return Err(AppendError::OutcomeUnknown { stream, source: "cut off".into() });
         }
         Ok(appended)
-    }
-
-    async fn find_command(
-        &self,
-        log: &LogName,
-        command_id: CommandId,
-    ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
-        self.inner.find_command(log, command_id).await
-    }
-
-    async fn read_all(
-        &self,
-        log: &LogName,
-        filter: &EventFilter,
-        after: GlobalPosition,
-        limit: std::num::NonZeroU32,
-    ) -> Result<EventPage, ReadError> {
-        self.inner.read_all(log, filter, after, limit).await
     }
 
     async fn read_stream(
@@ -240,13 +226,5 @@ impl EventStore for Log {
     ) -> Result<Option<TaggedEvent>, ReadError> {
         tokio::task::yield_now().await;
         self.inner.last_tagged(log, tenant, tag).await
-    }
-
-    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
-        self.inner.head(log).await
-    }
-
-    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
-        self.inner.subscribe_head(log)
     }
 }

@@ -1,17 +1,12 @@
 //! When nobody decides: roles, and a log that does not answer.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use freehold_ports::{
-    AppendError, AppendRequest, Appended, CommandId, EventFilter, EventPage, EventStore,
-    Fingerprint, GlobalPosition, LogName, ReadError, RecordedEvent, StreamId, StreamVersion, Tag,
-    TaggedEvent,
-};
+use freehold_contract::interposed::{Interposed, InterposedStore};
+use freehold_ports::{AppendError, AppendRequest, Appended, EventStore};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::world::*;
 use crate::http::Role;
@@ -77,7 +72,11 @@ struct Failing {
 }
 
 #[async_trait]
-impl EventStore for Failing {
+impl InterposedStore for Failing {
+    fn behind(&self) -> &dyn EventStore {
+        &*self.store
+    }
+
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         let stream = request.stream.clone();
         Err(match self.failure {
@@ -88,57 +87,12 @@ impl EventStore for Failing {
             Failure::Unknown => AppendError::OutcomeUnknown { stream, source: "s3cr3t".into() },
         })
     }
-
-    async fn find_command(
-        &self,
-        log: &LogName,
-        command_id: CommandId,
-    ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
-        self.store.find_command(log, command_id).await
-    }
-
-    async fn read_all(
-        &self,
-        log: &LogName,
-        filter: &EventFilter,
-        after: GlobalPosition,
-        limit: NonZeroU32,
-    ) -> Result<EventPage, ReadError> {
-        self.store.read_all(log, filter, after, limit).await
-    }
-
-    async fn read_stream(
-        &self,
-        log: &LogName,
-        stream: &StreamId,
-        after: StreamVersion,
-        limit: NonZeroU32,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.store.read_stream(log, stream, after, limit).await
-    }
-
-    async fn last_tagged(
-        &self,
-        log: &LogName,
-        tenant: &str,
-        tag: &Tag,
-    ) -> Result<Option<TaggedEvent>, ReadError> {
-        self.store.last_tagged(log, tenant, tag).await
-    }
-
-    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
-        self.store.head(log).await
-    }
-
-    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
-        self.store.subscribe_head(log)
-    }
 }
 
 #[tokio::test]
 async fn a_log_that_does_not_answer_is_no_refusal() {
     let fails = async |fault, input: &Value| {
-        let world = World::on(|store| Arc::new(Failing { store, failure: fault }));
+        let world = World::on(|store| Arc::new(Interposed(Failing { store, failure: fault })));
         failure(&world, WRITER, "propertyRegister", input.clone()).await
     };
     let input = registration("berlin-1");
