@@ -18,12 +18,13 @@ use freehold::ingest::routes;
 use freehold::node::Node;
 use freehold::telemetry::Metrics;
 use freehold_ports::GlobalPosition;
+use freehold_projections::SubscriptionStatus;
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::output::{Fsync, Latency, Output, Row};
 use crate::{Setting, TENANT, limit};
@@ -287,12 +288,14 @@ struct Sight {
 /// Notes how the listings come on.
 struct Seen {
     sights: Arc<Mutex<Vec<Sight>>>,
+    status: watch::Receiver<SubscriptionStatus>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Seen {
     fn watch(node: &Node) -> anyhow::Result<Self> {
         let mut live = node.projections.live("listings")?;
+        let status = live.clone();
         let sights = Arc::new(Mutex::new(Vec::<Sight>::new()));
         let noted = sights.clone();
         let task = tokio::spawn(async move {
@@ -304,11 +307,14 @@ impl Seen {
                 }
             }
         });
-        Ok(Self { sights, task })
+        Ok(Self { sights, status, task })
     }
 
     fn end(self) -> Vec<Sight> {
         self.task.abort();
-        std::mem::take(&mut *self.sights.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        // What came last may not have been noted yet, but it is to be seen now.
+        sights.push(Sight { at: Instant::now(), position: self.status.borrow().position });
+        std::mem::take(&mut *sights)
     }
 }

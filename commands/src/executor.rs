@@ -334,7 +334,8 @@ impl CommandExecutor {
     /// what is there already. After another writer came first it is planned again.
     ///
     /// `request` is what was asked for: it, and not the commands, must be the same when a command
-    /// id comes again. `known` is the state as the caller last saw it, so that only news is read.
+    /// id comes again. `known` is the state as the caller last saw it: the stream is read only if
+    /// that turns out to be old, or leads to a no.
     pub async fn execute_planned<A: EventSourced, E: From<CommandError<A::Error>>>(
         &self,
         id: Uuid,
@@ -369,9 +370,6 @@ impl CommandExecutor {
         let command_id = context.command_id.unwrap_or_default();
         let asked = Asked { stream, id, command_id, fingerprint, context };
         let named = context.command_id.is_some() && !context.dry_run;
-        if named && let Some(first) = self.first_answer(&asked).await? {
-            return Ok(first);
-        }
         let mut unanswered = false;
         let failure = match self.attempt_until_answered(&asked, known, plan, &mut unanswered).await
         {
@@ -379,10 +377,11 @@ impl CommandExecutor {
             Err(failure) if !named && !unanswered => return Err(failure),
             Err(failure) => failure,
         };
-        // The same command may have been stored meanwhile, by another call or by an append whose
-        // reply was lost. Then the no was an answer to its own effect, and its answer is yes.
+        // The same command may be stored: long ago, meanwhile by another call, or by an append
+        // whose reply was lost. Then the no was an answer to its own effect, and its answer is yes.
         match self.first_answer(&asked).await {
             Ok(Some(first)) => Ok(first),
+            Err(reused @ CommandError::CommandIdReused { .. }) => Err(reused.into()),
             Ok(None) | Err(_) if unanswered => {
                 Err(CommandError::OutcomeUnknown { command_id }.into())
             }
@@ -400,25 +399,29 @@ impl CommandExecutor {
         unanswered: &mut bool,
     ) -> Result<Executed<A>, Failure<E, CommandError<A::Error>>> {
         let context = asked.context;
+        // What the caller remembers may be old. The store takes events only if they were decided
+        // on the state that is there, so nothing is read before a yes; before a no, the news is.
+        if let Some(remembered) = known.take_if(|_| !context.dry_run) {
+            match self.attempt(asked, remembered, &mut plan, 0, unanswered).await {
+                // Of a nameless command that changes nothing the store was told nothing.
+                Ok(Some(Executed { aggregate, version, outcome: Outcome::Unchanged, .. }))
+                    if context.command_id.is_none() =>
+                {
+                    known = Some(Loaded { aggregate, version, tenant: None });
+                }
+                Ok(Some(executed)) => return Ok(executed),
+                Err(failure) if !failure.depends_on_state() => return Err(failure),
+                Ok(None) | Err(_) => {}
+            }
+        }
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let mut loaded = match known.take() {
+            let loaded = match known.take() {
                 Some(known) => self.read_news(&asked.stream, known).await?,
                 None => self.load::<A>(asked.id).await?,
             };
-            if loaded.tenant.as_ref().is_some_and(|owner| *owner != context.tenant) {
-                // To a stranger it looks as if it were not there; an append would be refused.
-                loaded = Loaded::default();
-            }
-            if let Some(expected) = context.expected
-                && !expected.admits(loaded.version)
-            {
-                let (stream, actual) = (asked.stream.clone(), loaded.version);
-                return Err(CommandError::VersionConflict { stream, expected, actual }.into());
-            }
-            let commands = plan(&loaded.aggregate).map_err(Failure::Plan)?;
-            let attempt = self.attempt(asked, loaded, commands, attempts, unanswered);
+            let attempt = self.attempt(asked, loaded, &mut plan, attempts, unanswered);
             if let Some(executed) = attempt.await? {
                 return Ok(executed);
             }
@@ -429,8 +432,32 @@ impl CommandExecutor {
         }
     }
 
-    /// Decides on the state as it was loaded, and appends; nothing when it must be decided again.
-    async fn attempt<A: EventSourced>(
+    /// Plans for a state, and decides and appends; nothing when it must be decided again.
+    async fn attempt<A: EventSourced, E>(
+        &self,
+        asked: &Asked<'_>,
+        mut loaded: Loaded<A>,
+        plan: &mut impl FnMut(&A) -> Result<Vec<A::Command>, E>,
+        attempts: u32,
+        unanswered: &mut bool,
+    ) -> Result<Option<Executed<A>>, Failure<E, CommandError<A::Error>>> {
+        let Asked { stream, context, .. } = asked;
+        if loaded.tenant.as_ref().is_some_and(|owner| *owner != context.tenant) {
+            // To a stranger it looks as if it were not there; an append would be refused.
+            loaded = Loaded::default();
+        }
+        if let Some(expected) = context.expected
+            && !expected.admits(loaded.version)
+        {
+            let (stream, actual) = (stream.clone(), loaded.version);
+            return Err(CommandError::VersionConflict { stream, expected, actual }.into());
+        }
+        let commands = plan(&loaded.aggregate).map_err(Failure::Plan)?;
+        Ok(self.decide_and_append(asked, loaded, commands, attempts, unanswered).await?)
+    }
+
+    /// Decides on a state, and appends; nothing when it must be decided again.
+    async fn decide_and_append<A: EventSourced>(
         &self,
         asked: &Asked<'_>,
         loaded: Loaded<A>,
@@ -725,6 +752,18 @@ enum Failure<P, C> {
 impl<P, R: Refusal> From<CommandError<R>> for Failure<P, CommandError<R>> {
     fn from(error: CommandError<R>) -> Self {
         Self::Command(error)
+    }
+}
+
+impl<P, R: Refusal> Failure<P, CommandError<R>> {
+    /// Whether another state might have led to something else.
+    fn depends_on_state(&self) -> bool {
+        use CommandError as E;
+        match self {
+            Self::Plan(_) => true,
+            Self::Command(E::Refused(_) | E::Taken { .. } | E::VersionConflict { .. }) => true,
+            Self::Command(_) => false,
+        }
     }
 }
 

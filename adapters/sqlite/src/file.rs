@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use freehold_ports::StoreFailure;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// How long the writer waits for other programs that hold the file, which they do for moments only.
@@ -102,7 +103,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// The connection that writes: durable at each commit, checkpoints only when told to.
 pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    let connection = with_stable_plans(Connection::open(path)?)?;
     connection.busy_timeout(WRITER_PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -117,7 +118,7 @@ pub(crate) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
 /// A connection that never writes.
 pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = with_stable_plans(Connection::open_with_flags(path, flags)?)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "cache_size", -8_192)?; // 8 MiB; the rest is mapped
     connection.pragma_update(None, "mmap_size", 1_i64 << 40)?;
@@ -133,6 +134,13 @@ const CLOSING_PATIENCE: Duration = Duration::from_millis(200);
 pub(crate) fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(CLOSING_PATIENCE)?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Without this SQLite compiles a statement again whenever a limit is bound, to see what plan suits
+/// the new number: that took longer than reading a stream.
+fn with_stable_plans(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
 }
 
 /// Brings a file up to the last of these migrations, none of which is for each log.
@@ -165,4 +173,29 @@ pub(crate) fn schema_of(connection: &Connection) -> rusqlite::Result<u32> {
 /// The number of the last of these migrations.
 pub(crate) fn newest(migrations: &[Migration]) -> u32 {
     migrations.last().map_or(0, |migration| migration.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_bound_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("numbers.db");
+        let writer = open_writer(&path).unwrap();
+        writer.execute_batch("CREATE TABLE number (n INTEGER PRIMARY KEY)").unwrap();
+        for connection in [writer, open_reader(&path).unwrap()] {
+            let sql = "SELECT n FROM number WHERE n > ?1 ORDER BY n LIMIT ?2";
+            let mut statement = connection.prepare(sql).unwrap();
+
+            for bounds in [[0, 1], [5, 500], [7, 1]] {
+                statement.query(bounds).unwrap().next().unwrap();
+            }
+
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod claims;
 mod codec;
 mod conflicts;
 mod personal;
+mod remembered;
 mod repetition;
 mod samples;
 mod snapshots;

@@ -26,7 +26,7 @@ pub(crate) enum Mischief {
     StoreGone,
     /// Somebody else appends first, by this executor.
     SomebodyFirst(CommandExecutor, Uuid, fn(u32) -> UserCommand),
-    /// The same command is executed by this executor, right after its id was looked up in vain.
+    /// The same command is executed by this executor, right after its stream was read.
     TwinFirst(Box<(CommandExecutor, Uuid, UserCommand, CommandContext)>),
 }
 
@@ -36,6 +36,8 @@ pub(crate) struct Mischievous {
     pub(crate) mischief: Mischief,
     pub(crate) left: AtomicU32,
     pub(crate) appends: AtomicU32,
+    reads: AtomicU32,
+    lookups: AtomicU32,
     gone: AtomicU32,
 }
 
@@ -45,13 +47,23 @@ impl Mischievous {
         times: u32,
         mischief: Mischief,
     ) -> Arc<Interposed<Self>> {
-        let (appends, gone) = (AtomicU32::new(0), AtomicU32::new(0));
         let left = AtomicU32::new(times);
-        Arc::new(Interposed(Self { store, mischief, left, appends, gone }))
+        let [appends, reads, lookups, gone] = Default::default();
+        Arc::new(Interposed(Self { store, mischief, left, appends, reads, lookups, gone }))
     }
 
     pub(crate) fn appends(&self) -> u32 {
         self.appends.load(Ordering::SeqCst)
+    }
+
+    /// How often streams were read.
+    pub(crate) fn reads(&self) -> u32 {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    /// How often command ids were looked up.
+    pub(crate) fn lookups(&self) -> u32 {
+        self.lookups.load(Ordering::SeqCst)
     }
 
     /// How much mischief is left after this one, if there is any.
@@ -100,14 +112,8 @@ impl InterposedStore for Mischievous {
         command_id: CommandId,
     ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
         self.reachable()?;
-        let found = self.store.find_command(log, command_id).await;
-        if let Mischief::TwinFirst(twin) = &self.mischief
-            && self.next().is_some()
-        {
-            let (executor, id, command, context) = &**twin;
-            executor.execute::<User>(*id, command.clone(), context).await.unwrap();
-        }
-        found
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        self.store.find_command(log, command_id).await
     }
 
     async fn read_stream(
@@ -118,6 +124,14 @@ impl InterposedStore for Mischievous {
         limit: NonZeroU32,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         self.reachable()?;
-        self.store.read_stream(log, stream, after, limit).await
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let found = self.store.read_stream(log, stream, after, limit).await;
+        if let Mischief::TwinFirst(twin) = &self.mischief
+            && self.next().is_some()
+        {
+            let (executor, id, command, context) = &**twin;
+            executor.execute::<User>(*id, command.clone(), context).await.unwrap();
+        }
+        found
     }
 }
