@@ -1,3 +1,5 @@
+use freehold_projections::Projections;
+
 use super::*;
 use crate::ingest::{MAX_ITEMS, Status};
 
@@ -308,4 +310,32 @@ async fn one_fault_is_one_error() {
         let answer = said(&world.user(&item).await);
         assert_eq!(answer[0]["errors"], json!([error]), "{item}");
     }
+}
+
+#[tokio::test]
+async fn the_projection_lag_is_of_that_moment() {
+    let world = World::new();
+    let Platform { store, models, codec, clock, .. } = world.platform.clone();
+    let projections = Projections::new(store, models, codec, clock);
+    let projections = Arc::new(freehold_projections::models::all(projections));
+    projections.start();
+    let platform = Platform { projections: Some(projections.clone()), ..world.platform.clone() };
+    let ingest = Ingest::new(platform, IngestDefaults::default());
+    let first = world.property(json!({"property_id": "a"})).await.position.unwrap();
+    let reached = projections.wait_for("listings", first, Duration::from_secs(20)).await;
+    reached.unwrap().unwrap();
+    for price in 1..=5 {
+        let item = json!({"property_id": "a", "data": {"price": price, "currency": "GBP"}});
+        let stored = ingest.property(&world.sender(), &[item.to_string().as_bytes()]).await;
+        let head = stored.position.unwrap();
+        assert_eq!(stored.projection_lag.unwrap().head_position, head, "it is the head");
+
+        let reached = projections.wait_for("listings", head, Duration::from_secs(20)).await;
+        reached.unwrap().unwrap();
+
+        let again = ingest.property(&world.sender(), &[item.to_string().as_bytes()]).await;
+        let lag = again.projection_lag.unwrap();
+        assert_eq!((lag.position, lag.head_position, lag.seconds), (head, head, 0.0));
+    }
+    projections.stop().await;
 }
