@@ -222,18 +222,13 @@ impl Sender<'_> {
     /// Whose references an item holds: as it says, as the sender says, the token's name, or
     /// `default` without a token.
     fn source_of(&self, item: Option<&str>) -> Result<String, Notice> {
-        let is_source = |name: &str| {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            (1..=64).contains(&name.len()) && name.chars().all(allowed)
-        };
         let actor = &*self.caller.actor;
         let token = Some(actor).filter(|name| is_source(name) && !NAMELESS.contains(name));
         let name = item.or(self.source).or(token).unwrap_or(DEFAULT);
         if is_source(name) {
             return Ok(name.to_owned());
         }
-        let message = "has 1 to 64 letters, digits, dots, dashes or underscores";
-        let notice = Notice::new("MALFORMED", message).at("source");
+        let notice = Notice::new("MALFORMED", SOURCE_SHAPE).at("source");
         Err(notice.sent(&json::Json::Text(name.into())))
     }
 
@@ -242,6 +237,15 @@ impl Sender<'_> {
         let of_item = event_id.map(|id| format!("event/{id}"));
         of_item.or_else(|| self.request_key.map(|key| format!("request/{index}/{key}")))
     }
+}
+
+/// What a source looks like, for messages.
+pub const SOURCE_SHAPE: &str = "has 1 to 64 letters, digits, dots, dashes or underscores";
+
+/// Whether references can belong to a source of that name.
+pub fn is_source(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (1..=64).contains(&name.len()) && name.chars().all(allowed)
 }
 
 /// Callers without a token.

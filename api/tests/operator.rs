@@ -1,0 +1,132 @@
+//! What operators do with the program and its files, from outside: imports, events, metrics.
+#![allow(clippy::unwrap_used, reason = "a test fails where its expectations do")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+fn freehold(store: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
+    command.args(arguments).arg("--store").arg(store);
+    command.env_clear().env("FREEHOLD__VAULT__MASTER_KEY", "5a".repeat(32));
+    command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
+    command
+}
+
+fn run(store: &Path, arguments: &[&str]) -> Output {
+    freehold(store, arguments).output().unwrap()
+}
+
+fn err(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Imports a table of a feed into a new store.
+fn imported(folder: &Path, table: &str, more: &[&str]) -> Output {
+    let file = folder.join("feed.csv");
+    std::fs::write(&file, table).unwrap();
+    let arguments = [&["import", file.to_str().unwrap(), "--source", "crm"], more].concat();
+    run(&folder.join("store"), &arguments)
+}
+
+#[test]
+fn reading_events_says_when_there_are_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String = (0..150).map(|n| format!("p-{n},{}\n", n % 5)).collect();
+    let output = imported(folder.path(), &format!("reference,beds\n{rows}"), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let store = folder.path().join("store");
+
+    let first = run(&store, &["events", "read"]);
+    assert_eq!(lines(&first).len(), 100);
+    assert!(err(&first).contains("stopped after 100 events"), "{}", err(&first));
+    assert!(err(&first).contains("--after 100"), "{}", err(&first));
+    let rest = run(&store, &["events", "read", "--after", "100"]);
+    assert_eq!((lines(&rest).len(), err(&rest)), (50, ""));
+    let all = run(&store, &["events", "read", "--limit", "150"]);
+    assert_eq!((lines(&all).len(), err(&all)), (150, ""));
+
+    let event = &lines(&first)[0];
+    let stream = event["stream"].as_str().unwrap();
+    let of_stream = run(&store, &["events", "read", "--stream", stream, "--limit", "1"]);
+    assert_eq!((lines(&of_stream).len(), err(&of_stream)), (1, ""));
+    for command in ["read", "export"] {
+        let none = run(&store, &["events", command, "--stream", "nope-1"]);
+        assert_eq!(none.status.code(), Some(3), "{command}");
+        assert!(err(&none).contains("no stream nope-1 in the log domain"), "{}", err(&none));
+    }
+    let malformed = run(&store, &["events", "read", "--stream", "nope"]);
+    assert_eq!(malformed.status.code(), Some(2));
+    assert!(err(&malformed).contains("<category>-<id>"), "{}", err(&malformed));
+}
+
+#[test]
+fn nobody_is_asked_about_an_append_that_conflicts() {
+    let folder = tempfile::tempdir().unwrap();
+    imported(folder.path(), "reference,beds\na,1\n", &[]);
+    let store = folder.path().join("store");
+    let event = &lines(&run(&store, &["events", "read"]))[0];
+    let (stream, payload) = (event["stream"].as_str().unwrap(), event["payload"].to_string());
+    let append = |expected: &str, more: &[&str]| {
+        let event_type = event["type"].as_str().unwrap();
+        let what = ["events", "append", "--stream", stream, "--type", event_type];
+        let how = ["--payload", &payload, "--reason", "test", "--expected", expected];
+        run(&store, &[&what[..], &how[..], more].concat())
+    };
+    for more in [&[][..], &["--dry-run"], &["--yes"]] {
+        let conflict = append("7", more);
+        assert_eq!(conflict.status.code(), Some(4), "{more:?}: {}", err(&conflict));
+        assert!(err(&conflict).contains("is at version 1, not 7"), "{}", err(&conflict));
+    }
+    let asked = append("1", &[]);
+    assert_eq!(asked.status.code(), Some(5));
+    assert!(err(&asked).contains("nobody is here to ask"), "{}", err(&asked));
+}
+
+#[test]
+fn an_import_shows_what_was_bent_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = "reference,rent,beds\na,900,1\nb,x,2\nc,,\nd,\n";
+    let output = imported(folder.path(), table, &["--format", "ndjson"]);
+    assert_eq!(output.status.code(), Some(5));
+    let said: Vec<Value> = lines(&output)
+        .iter()
+        .map(|row| json!([row["line"], row["kind"], row["code"], row["field"]]))
+        .collect();
+    assert!(said.contains(&json!([3, "error", "WRONG_TYPE", "rent"])), "{said:?}");
+    assert!(said.contains(&json!([2, "warning", "CURRENCY_ASSUMED", "data.price"])), "{said:?}");
+    assert!(said.contains(&json!([5, "warning", "CELLS_MISSING", null])), "{said:?}");
+    let told = err(&output);
+    assert!(told.contains("3 created, 0 updated, 0 unchanged, 1 refused, "), "{told}");
+    assert!(told.contains("errors: WRONG_TYPE 1"), "{told}");
+    assert!(told.contains("CELLS_MISSING 1, CURRENCY_ASSUMED 1"), "{told}");
+    assert!(told.ends_with("error: 1 row was refused; the others are stored\n"), "{told}");
+
+    let rows: String = (0..30).map(|n| format!("q-{n},{}\n", 900 + n)).collect();
+    let table = format!("reference,rent\n{rows}");
+    let output = imported(folder.path(), &table, &["--format", "table"]);
+    let shown = std::str::from_utf8(&output.stdout).unwrap().lines().count();
+    assert_eq!(shown, 1 + 3 * 2, "a header and two warnings of each code");
+    assert!(err(&output).contains("--format ndjson shows all"), "{}", err(&output));
+}
+
+#[test]
+fn what_makes_no_sense_is_a_usage_error_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("feed.csv");
+    std::fs::write(&file, "reference\na\n").unwrap();
+    let store = folder.path().join("store");
+    let output = run(&store, &["import", file.to_str().unwrap(), "--source", "no/slash"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("1 to 64 letters"), "{}", err(&output));
+    let output = run(Path::new("memory:"), &["demo", "--import-only"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("would leave nothing behind"), "{}", err(&output));
+    assert!(!store.exists());
+}
