@@ -20,12 +20,18 @@ pub struct LogError {
     source: tracing_subscriber::filter::ParseError,
 }
 
-/// Sends log lines to stderr; data goes to stdout alone.
+/// Which lines are logged.
 ///
 /// - Errors: if `log.level` is not a list of filter directives.
 pub fn start_logging(log: &Log) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&log.level)
-        .map_err(|source| LogError { level: log.level.clone(), source })?;
+    let filter = log_filter(log)?;
+pub fn log_filter(log: &Log) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(&log.level).map_err(|source| LogError { level: log.level.clone(), source })
+}
+
+/// Sends log lines to stderr; data goes to stdout alone.
+///
+/// - Errors: as [`log_filter`].
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -36,6 +36,27 @@ fn imported(folder: &Path, table: &str, more: &[&str]) -> Output {
 }
 
 #[test]
+fn config_check_says_everything_for_which_serve_refuses_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = freehold(folder.path(), &["config", "check"])
+        .env("FREEHOLD__HTTP__LISTEN", "0.0.0.0:8001")
+        .env("FREEHOLD__LOG__LEVEL", "freehold=loud")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert!(err(&output).contains("freehold token create"), "{}", err(&output));
+    assert!(err(&output).contains("log.level is \"freehold=loud\""), "{}", err(&output));
+
+    let token = format!("{{ name = 'ci', hash = '{}', role = 'reader' }}", "ab".repeat(32));
+    let output = freehold(folder.path(), &["config", "check"])
+        .env("FREEHOLD__AUTH__TOKENS", format!("[{token}, {token}]"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("the name ci twice"), "{}", err(&output));
+}
+
+#[test]
 fn reading_events_says_when_there_are_more() {
     let folder = tempfile::tempdir().unwrap();
     let rows: String = (0..150).map(|n| format!("p-{n},{}\n", n % 5)).collect();
