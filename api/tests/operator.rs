@@ -1,8 +1,11 @@
 //! What operators do with the program and its files, from outside: imports, events, metrics.
 #![allow(clippy::unwrap_used, reason = "a test fails where its expectations do")]
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -35,6 +38,46 @@ fn imported(folder: &Path, table: &str, more: &[&str]) -> Output {
     run(&folder.join("store"), &arguments)
 }
 
+/// A server that ends with the test.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(store: &Path) -> Self {
+        let mut command = freehold(store, &["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let address = first.trim().strip_prefix("listening on http://").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    /// The whole answer, head and body.
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn config_check_says_everything_for_which_serve_refuses_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
@@ -54,6 +97,68 @@ fn config_check_says_everything_for_which_serve_refuses_the_configuration() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("the name ci twice"), "{}", err(&output));
+}
+
+#[test]
+fn every_metric_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Serving::start(folder.path());
+    let item = r#"{"property_id":"a","data":{"price":2000}}"#;
+    assert!(server.ask("POST", "/api/events/property", item).contains("202 Accepted"));
+    let item = r#"{"event_type":"property_viewed","data":{"property_id":"a"}}"#;
+    assert!(server.ask("POST", "/api/events/user", item).contains("202 Accepted"));
+    let query = r#"{"query":"{ listings(first: 1) { nodes { id } } }"}"#;
+    assert!(server.ask("POST", "/graphql", query).contains("200 OK"));
+
+    let seen = [
+        "freehold_append_batch_requests",
+        "freehold_append_commit_seconds",
+        "freehold_build_info",
+        "freehold_commands_total",
+        "freehold_graphql_operations_total",
+        "freehold_http_request_duration_seconds",
+        "freehold_ingest_items_total",
+        "freehold_subscription_events_total",
+        "freehold_subscription_lag_seconds",
+        "validation_violations",
+    ];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let metrics = loop {
+        let metrics = server.ask("GET", "/metrics", "");
+        if seen.iter().all(|name| metrics.contains(name)) || Instant::now() > deadline {
+            break metrics.split_once("\r\n\r\n").unwrap().1.to_owned();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let told = |what: &str| -> BTreeMap<&str, &str> {
+        let lines = metrics.lines().filter_map(|line| line.strip_prefix(what));
+        lines.filter_map(|line| line.trim().split_once(' ')).collect()
+    };
+    let (helps, types) = (told("# HELP"), told("# TYPE"));
+    let samples = metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    // Lines that are no samples are the lengths of the chunks in which the answer came.
+    let samples = samples.filter_map(|line| line.rsplit_once(' ').map(|(name, _)| name));
+    let names: BTreeSet<&str> = samples
+        .map(|sample| sample.split('{').next().unwrap())
+        .map(|name| {
+            let of_histogram = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|part| name.strip_suffix(part))
+                .filter(|base| types.get(base) == Some(&"histogram"));
+            of_histogram.unwrap_or(name)
+        })
+        .collect();
+    for name in seen {
+        assert!(names.contains(name), "{name} is missing:\n{metrics}");
+    }
+    for name in names {
+        assert!(helps.get(name).is_some_and(|help| help.len() > 5), "{name} has no HELP");
+        let kind = types.get(name).unwrap_or_else(|| panic!("{name} has no TYPE"));
+        assert_ne!(*kind, "summary", "{name} cannot be added up over processes");
+        if *kind == "counter" && name.starts_with("freehold_") {
+            assert!(name.ends_with("_total"), "{name}");
+        }
+    }
 }
 
 #[test]
