@@ -7,6 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use freehold::stores::LOGS;
+use freehold_ports::{EventStore as _, LogName};
+use freehold_sqlite::SqliteEventStore;
 use serde_json::{Value, json};
 
 fn freehold(store: &Path, arguments: &[&str]) -> Command {
@@ -255,4 +258,78 @@ fn what_makes_no_sense_is_a_usage_error_before_anything_is_made() {
     assert_eq!(output.status.code(), Some(2));
     assert!(err(&output).contains("would leave nothing behind"), "{}", err(&output));
     assert!(!store.exists());
+}
+
+/// Waits until the domain log of another process has come so far; says how far it is.
+async fn reaches(store: &Path, position: u64) -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut log = None;
+    loop {
+        assert!(Instant::now() < deadline, "the log does not reach {position}");
+        // At first there is no file to open.
+        log = log.or_else(|| SqliteEventStore::open_read_only(store, LOGS.to_vec()).ok());
+        if let Some(log) = &log {
+            let head = log.head(&LogName::DOMAIN).await.unwrap().0;
+            if head >= position {
+                return head;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What a log says, without what differs from run to run: ids, order, moments of storing.
+fn content(store: &Path, log: &str) -> BTreeMap<String, u32> {
+    let mut content = BTreeMap::new();
+    for mut event in lines(&run(store, &["events", "export", "--log", log])) {
+        event["payload"].as_object_mut().unwrap().remove("published_at");
+        // Interactions of one session are stored side by side.
+        let version = if log == "domain" { event["version"].clone() } else { Value::Null };
+        let line = format!(
+            "{} {version} {} {} {} {} {} {}",
+            event["stream"],
+            event["type"],
+            event["schema_version"],
+            event["occurred_at"],
+            event["actor"],
+            event["tags"],
+            event["payload"]
+        );
+        *content.entry(line).or_default() += 1;
+    }
+    content
+}
+
+#[tokio::test]
+#[ignore = "imports all of the demo twice, which takes a minute"]
+async fn a_demo_import_that_is_killed_twice_ends_like_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (calm, killed) = (folder.path().join("calm"), folder.path().join("killed"));
+    let import = ["demo", "--import-only", "--quiet"];
+    let output = run(&calm, &import);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let end = reaches(&calm, 1).await;
+
+    for share in [1, 2] {
+        let mut child = freehold(&killed, &import).stderr(Stdio::null()).spawn().unwrap();
+        reaches(&killed, end * share / 3).await;
+        // SIGKILL: nothing of the process runs after it.
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None, "it ended before it could be killed");
+        assert!(reaches(&killed, 1).await < end);
+    }
+    let output = run(&killed, &import);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+
+    for log in ["domain", "interactions"] {
+        let (calm, killed) = (content(&calm, log), content(&killed, log));
+        assert!(calm.len() > 1_000, "{log}");
+        // Not `assert_eq`, which would print both.
+        assert!(calm == killed, "the log {log} differs");
+    }
+    for projection in lines(&run(&killed, &["projection", "list"])) {
+        let name = projection["name"].as_str().unwrap();
+        let output = run(&killed, &["projection", "verify", name]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", err(&output));
+    }
 }
