@@ -10,8 +10,9 @@ use axum::routing::get;
 use clap::Args;
 use freehold_ports::LogName;
 
+use super::output::counted;
 use super::{CliError, Exit, Global};
-use crate::config::Config;
+use crate::config::{Config, StoreUrl};
 use crate::graphql::{Limits, schema};
 use crate::http::graphql::Operations;
 use crate::http::{Access, Application, Finally, ServeError, Server};
@@ -60,6 +61,11 @@ impl Serve {
 impl Demo {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         let config = self.listen.load(global)?;
+        if self.import_only && config.store.url == StoreUrl::Memory {
+            let message = "--import-only into memory: would leave nothing behind; name a folder \
+                           with --store, or leave --import-only out to serve what is imported";
+            return Err(CliError::new(Exit::Usage, message));
+        }
         super::block_on(async {
             let node = Node::open(&config)?;
             node.start();
@@ -97,16 +103,16 @@ async fn fill(config: &Config, node: &Node, global: &Global) -> Result<(), CliEr
     if report.properties + report.interactions > 0 {
         wait_for_read_models(node).await?;
         global.output().note(&format!(
-            "imported {} properties and {} interactions in {:.1} s",
-            report.properties,
-            report.interactions,
+            "imported {} and {} in {:.1} s",
+            counted(report.properties, "property", "properties"),
+            counted(report.interactions, "interaction", "interactions"),
             started.elapsed().as_secs_f64()
         ));
     }
     if report.taken > 0 {
         global.output().note(&format!(
-            "left {} rows alone: another property of this tenant has their reference",
-            report.taken
+            "left {} alone: another property of this tenant has the reference",
+            counted(report.taken, "row", "rows")
         ));
     }
     Ok(())

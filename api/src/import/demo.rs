@@ -31,7 +31,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{IN_FLIGHT, ImportError, Progress, Setback, patiently};
+use super::{Counted, IN_FLIGHT, ImportError, Progress, Setback, patiently};
 use crate::platform::Platform;
 
 const SALES: &[u8] = include_bytes!("../../data/lucas_county_sales.csv.gz");
@@ -40,8 +40,9 @@ const IMPRESSIONS: &[u8] = include_bytes!("../../data/listing_impressions.csv.gz
 
 /// Where the picture is served that stands for photos which the data set does not have.
 pub const PLACEHOLDER_PATH: &str = "/assets/placeholder.svg";
-/// Part of stored events, so the same wherever the demo listens.
-const PLACEHOLDER_URL: &str = "http://127.0.0.1:8001/assets/placeholder.svg";
+/// What events say instead of an address: the server may listen anywhere. The name is one of those
+/// that are reserved for never being found.
+const PLACEHOLDER_URL: &str = "https://this-server.invalid/assets/placeholder.svg";
 /// The picture itself.
 pub const PLACEHOLDER_SVG: &str = concat!(
     r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 240" role="img">"##,
@@ -50,6 +51,11 @@ pub const PLACEHOLDER_SVG: &str = concat!(
     r##"<text x="160" y="212" font-family="sans-serif" font-size="16" fill="#52606d" "##,
     r##"text-anchor="middle">The data set has no photo</text></svg>"##,
 );
+
+/// Where clients find a photo that an event names: the placeholder on the server they ask.
+pub fn photo_address(url: &str) -> &str {
+    if url == PLACEHOLDER_URL { PLACEHOLDER_PATH } else { url }
+}
 
 /// Who stores the demo's events.
 const ACTOR: &str = "demo";
@@ -191,7 +197,7 @@ impl Demo<'_> {
     async fn sales(&mut self, rows: usize) -> Result<(), ImportError> {
         let sales: Vec<Sale> = table(SALES, rows)?;
         let rows: Vec<Row> = sales.iter().map(|sale| self.sale(sale)).collect::<Result<_, _>>()?;
-        self.progress.begin("house sales", rows.len() as u64);
+        self.progress.begin("house sales", rows.len() as u64, Counted::Rows);
         self.properties(rows).await?;
         Ok(())
     }
@@ -202,9 +208,10 @@ impl Demo<'_> {
         let mut rows: Vec<Row> =
             rentals.iter().map(|rental| self.rental(rental)).collect::<Result<_, _>>()?;
         let last = rows.pop();
-        self.progress.begin("flats to rent", rows.len() as u64);
+        self.progress.begin("flats to rent", rows.len() as u64, Counted::Rows);
         let items = self.properties(rows).await?;
         self.impressions(extent.impressions, &items).await?;
+        self.progress.begin("the last flat", 1, Counted::Rows);
         self.properties(last.into_iter().collect()).await?;
         Ok(())
     }
@@ -266,7 +273,7 @@ impl Demo<'_> {
 
     async fn impressions(&mut self, rows: usize, items: &[Item]) -> Result<(), ImportError> {
         let impressions: Vec<Impression> = table(IMPRESSIONS, rows)?;
-        self.progress.begin("views and impressions", impressions.len() as u64);
+        self.progress.begin("views and impressions", impressions.len() as u64, Counted::Rows);
         let this = &*self;
         let stores: Vec<_> = impressions
             .iter()

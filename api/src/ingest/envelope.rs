@@ -26,6 +26,16 @@ pub(super) struct Envelope<'a, F> {
     pub(super) source: Option<String>,
     pub(super) occurred_at: Option<DateTime<Utc>>,
     pub(super) data: SentFields<'a, F>,
+    /// What was sent, readable or not.
+    said: Vec<Sent<'a, EnvelopeField>>,
+}
+
+impl<F> Envelope<'_, F> {
+    /// Whether the sender said something there: if it is absent all the same, nobody could read
+    /// it, which an error says already.
+    pub(super) fn says(&self, field: EnvelopeField) -> bool {
+        self.said.iter().any(|sent| sent.field == field)
+    }
 }
 
 /// The fields of an item's data that have a meaning, each once.
@@ -113,6 +123,7 @@ pub(super) fn open<'a, F: Copy + PartialEq>(
             source: None,
             occurred_at: None,
             data: SentFields(Vec::with_capacity(fields.len())),
+            said: Vec::new(),
         },
         names,
         personal,
@@ -145,13 +156,48 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
                         self.notices.refuse(notice.at(name).sent(&other));
                     }
                 },
-                Some(field) => self.envelope_field(field, &name, &value),
+                Some(field) => self.say(Sent { field, name, in_data: false, value }),
                 None => self.data_field(name, value, false),
             }
         }
         for (name, value) in data {
             self.data_field(name, value, true);
         }
+        let said = std::mem::take(&mut self.envelope.said);
+        for sent in &said {
+            let path = if sent.in_data { sent.path().into() } else { Cow::Borrowed(&*sent.name) };
+            self.envelope_field(sent.field, &path, &sent.value);
+        }
+        self.envelope.said = said;
+    }
+
+    /// Keeps what stands around the data, each field once.
+    ///
+    /// One name with two values is refused: whichever was meant, the other names another property
+    /// or asks for something else. Of two names for a field the one nearer to ours counts.
+    fn say(&mut self, mut sent: Sent<'a, EnvelopeField>) {
+        if sent.value == Json::Null || sent.field == EnvelopeField::Ignored {
+            return;
+        }
+        let Some(earlier) = self.envelope.said.iter_mut().find(|one| one.field == sent.field)
+        else {
+            return self.envelope.said.push(sent);
+        };
+        // What stands outside the data counts before what the data says about the same.
+        if earlier.value == sent.value || earlier.in_data != sent.in_data {
+            return;
+        }
+        let rank = |one: &Sent<'_, EnvelopeField>| ENVELOPE_FIELDS.rank(&one.name);
+        if rank(earlier) == rank(&sent) {
+            let message = "is sent twice with different values; send it once";
+            let notice = Notice::new("DUPLICATE_FIELD", message).at(sent.path());
+            return self.notices.refuse(notice.sent(&sent.value));
+        }
+        if rank(earlier) > rank(&sent) {
+            std::mem::swap(earlier, &mut sent);
+        }
+        let message = format!("is another value than {} has and was left out", earlier.path());
+        self.notices.warn(Notice::new("DUPLICATE_FIELD", message).at(sent.path()));
     }
 
     fn data_field(&mut self, name: Cow<'a, str>, value: Json<'a>, in_data: bool) {
@@ -178,21 +224,17 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
                 let path = path.chars().take(100).collect::<String>();
                 self.notices.warn(Notice::new("UNKNOWN_FIELD", message).at(path));
             }
-            Some(field) => self.envelope_field(field, &path, &value),
+            Some(field) => self.say(Sent { field, name, in_data, value }),
         }
     }
 
-    /// What stands outside the data counts before what the data says about the same.
     fn envelope_field(&mut self, field: EnvelopeField, path: &str, value: &Json<'_>) {
         let mut reader = Reader { notices: self.notices };
         let envelope = &mut self.envelope;
         let place = match field {
-            _ if *value == Json::Null => return,
             EnvelopeField::Data | EnvelopeField::Ignored => return,
             EnvelopeField::OccurredAt => {
-                if envelope.occurred_at.is_none()
-                    && let Some(moment) = reader.moment(path, value)
-                {
+                if let Some(moment) = reader.moment(path, value) {
                     let possible = check_moment(path, value, moment, self.now, self.notices);
                     envelope.occurred_at = possible.then_some(moment);
                 }
@@ -208,7 +250,7 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
         if text.chars().count() > 200 || text.chars().any(char::is_control) {
             let message = "must be one line of at most 200 characters";
             self.notices.refuse(Notice::new("MALFORMED", message).at(path).sent(value));
-        } else if place.is_none() {
+        } else {
             *place = Some(text);
         }
     }

@@ -7,8 +7,8 @@ use super::answer::{Notice, Notices};
 use super::envelope::{self, SentFields, check_moment, personal_field_dropped};
 use super::json::Json;
 use super::names::{
-    ACTOR_TYPES, CHANNELS, DEVICE_TYPES, OBJECT_TYPES, USER_EVENTS, USER_FIELDS, UserEventType,
-    UserField, is_bot,
+    ACTOR_TYPES, CHANNELS, DEVICE_TYPES, EnvelopeField, OBJECT_TYPES, USER_EVENTS, USER_FIELDS,
+    UserEventType, UserField, is_bot,
 };
 use super::property::unknown_event_type;
 use super::read::Reader;
@@ -50,8 +50,11 @@ pub(super) fn read<'a>(
     now: DateTime<Utc>,
     notices: &mut Notices,
 ) -> Option<UserItem<'a>> {
-    let envelope = envelope::open(item, &USER_FIELDS, Some(UserField::Personal), now, notices)?;
-    let event_type = event_type(envelope.event_type.as_deref(), notices)?;
+    let mut envelope = envelope::open(item, &USER_FIELDS, Some(UserField::Personal), now, notices)?;
+    let event_type = match envelope.event_type.as_deref() {
+        None if envelope.says(EnvelopeField::EventType) => return None,
+        name => event_type(name, notices)?,
+    };
     let mut about = About { occurred_at: envelope.occurred_at, ..About::default() };
     let mut bot = false;
     for sent in envelope.data.iter().filter(|sent| sent.value != Json::Null) {
@@ -84,14 +87,16 @@ pub(super) fn read<'a>(
     if bot {
         about.actor_type = Some(ActorType::Bot);
     }
-    about.reference = about.reference.or(envelope.reference);
+    about.reference = about.reference.or(envelope.reference.take());
     if let UserEventType::Preference(_) = event_type {
         let missing = |field: &str, message| Notice::new("REFERENCE_MISSING", message).at(field);
-        if envelope.user.is_none() {
+        if envelope.user.is_none() && !envelope.says(EnvelopeField::User) {
             let message = "a preference belongs to a user; send your reference of them";
             notices.refuse(missing("user_id", message));
         }
-        if about.reference.is_none() && about.listing.is_none() {
+        let says = |field| envelope.data.get(field).is_some_and(|sent| sent.value != Json::Null);
+        let unreadable = says(UserField::Property) || says(UserField::Listing);
+        if about.reference.is_none() && about.listing.is_none() && !unreadable {
             let message = "a preference is about a property; send its reference";
             notices.refuse(missing("data.property_id", message));
         }

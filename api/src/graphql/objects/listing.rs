@@ -22,6 +22,7 @@ use super::values::{
 use crate::graphql::connection::{Cursor, Total};
 use crate::graphql::scalars::{Date, Long, NodeKey, Position};
 use crate::graphql::{Fault, caller, loaders, platform};
+use crate::import::photo_address;
 
 /// One page of listings.
 pub(crate) type Listings = Connection<Cursor, Listing, Total>;
@@ -191,8 +192,8 @@ impl Listing {
 
     /// The photo that is shown first.
     async fn photo(&self) -> Option<Photo> {
-        let url = self.0.photo_url.as_deref()?.to_owned();
-        Some(Photo { url })
+        let url = self.0.photo_url.as_deref()?;
+        Some(Photo { url: photo_address(url).to_owned() })
     }
 
     /// How many photos there are.
@@ -363,6 +364,6 @@ fn all<'a, D, N: From<&'a D>>(list: &'a [D]) -> Vec<N> {
 /// A photo by reference.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 pub struct Photo {
-    /// Where the file is.
+    /// Where the file is: an address, or a path on this server.
     pub url: String,
 }
