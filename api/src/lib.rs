@@ -8,6 +8,7 @@ pub mod graphql;
 pub mod http;
 pub mod import;
 pub mod ingest;
+mod moments;
 pub mod node;
 pub mod platform;
 pub mod stores;

@@ -9,13 +9,10 @@ use super::answer::{Notice, Notices};
 use super::json::{Fields, Json};
 use super::names::{ENVELOPE_FIELDS, EnvelopeField, Names};
 use super::read::Reader;
+use crate::moments::{self, Impossible};
 
 /// A sender's clock may be so far ahead of ours without a word.
 const SKEW_TOLERATED: TimeDelta = TimeDelta::minutes(5);
-/// No time zone explains more than this.
-const SKEW_LIMIT: TimeDelta = TimeDelta::hours(26);
-/// Before this no record of a home was kept that a computer could send.
-const EARLIEST_YEAR: i32 = 1900;
 
 /// An item, apart from what its data means.
 pub(super) struct Envelope<'a, F> {
@@ -270,18 +267,15 @@ pub(super) fn check_moment(
     now: DateTime<Utc>,
     notices: &mut Notices,
 ) -> bool {
-    use chrono::Datelike as _;
-    if moment.year() < EARLIEST_YEAR {
-        let message = format!("must not be before the year {EARLIEST_YEAR}");
-        notices.refuse(Notice::new("TIMESTAMP_OUT_OF_RANGE", message).at(path).sent(value));
+    if let Err(impossible) = moments::check(moment, now) {
+        let code = match impossible {
+            Impossible::TooEarly => "TIMESTAMP_OUT_OF_RANGE",
+            Impossible::InFuture => "TIMESTAMP_IN_FUTURE",
+        };
+        notices.refuse(Notice::new(code, impossible.to_string()).at(path).sent(value));
         return false;
     }
     let ahead = moment - now;
-    if ahead > SKEW_LIMIT {
-        let message = "must not be in the future; send when it happened, with its offset";
-        notices.refuse(Notice::new("TIMESTAMP_IN_FUTURE", message).at(path).sent(value));
-        return false;
-    }
     if ahead > SKEW_TOLERATED {
         let message = format!("is {} s ahead of our clock; check yours", ahead.num_seconds());
         notices.warn(Notice::new("CLOCK_SKEW", message).at(path).sent(value));
