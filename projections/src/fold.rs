@@ -158,13 +158,17 @@ impl<P: Projection> Folder<P> {
     }
 
     /// Runs events up to the first row each of them misses, so that all of those are fetched at
-    /// once.
+    /// once. What an event writes that misses none is seen by those after it: a row that is made
+    /// in a page names the rows of later events too.
     fn discover<'a>(&mut self, events: impl Iterator<Item = (&'a RecordedEvent, &'a P::Event)>) {
         for (recorded, event) in events {
             // What it says is for the real run: here only the rows it asks for count.
-            let _ = self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows);
-            self.rows.forget_event();
+            match self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows) {
+                Ok(()) => self.rows.guess_event(),
+                Err(_) => self.rows.forget_event(),
+            }
         }
+        self.rows.forget_guesses();
     }
 
     async fn fetch_asked(
