@@ -9,8 +9,9 @@ use freehold_ports::{
 
 use crate::{ApplyError, DecodeEvent, MalformedRow, ProjectedEvent, Projection, Rows};
 
-/// How many rows of a table stay in memory between pages, roughly.
-const ROWS_KEPT: usize = 50_000;
+/// How many bytes the rows of a table may take that stay in memory between pages; what they point to
+/// (texts, lists) comes on top, and is about as much.
+const BYTES_KEPT: usize = 32 << 20;
 
 /// How often one event may ask for further rows before that counts as its fault.
 const MAX_FETCHES_PER_EVENT: u32 = 100;
@@ -75,6 +76,11 @@ impl<P: Projection> Folder<P> {
         Self { projection, rows: Rows::default() }
     }
 
+    /// Keeps no row at hand.
+    pub(crate) fn forget_rows(&mut self) {
+        self.rows = Rows::default();
+    }
+
     /// The projection.
     pub fn projection(&self) -> &P {
         &self.projection
@@ -125,7 +131,7 @@ impl<P: Projection> Folder<P> {
             }
         }
         let changes = self.rows.take_changes();
-        self.rows.age(ROWS_KEPT);
+        self.rows.age(BYTES_KEPT);
         Ok(Folded { changes, applied, failure })
     }
 

@@ -93,8 +93,8 @@ impl Rows {
     ///
     /// Those of this page and the one before always stay: their changes may be on their way to the
     /// store, which therefore cannot be asked for them.
-    pub(crate) fn age(&mut self, most: usize) {
-        self.tables.iter_mut().for_each(|(_, table)| table.age(most));
+    pub(crate) fn age(&mut self, bytes: usize) {
+        self.tables.iter_mut().for_each(|(_, table)| table.age(bytes));
     }
 
     fn table<R: TypedRow>(&mut self) -> &mut LoadedTable<R> {
@@ -119,7 +119,7 @@ trait AnyTable: Any + Send + Sync {
     fn take_asked(&mut self) -> Vec<Key>;
     fn load(&mut self, keys: &[Key], rows: Vec<Row>) -> Result<(), MalformedRow>;
     fn take_changes(&mut self) -> Option<TableChanges>;
-    fn age(&mut self, most: usize);
+    fn age(&mut self, bytes: usize);
 }
 
 struct LoadedTable<R: TypedRow> {
@@ -242,8 +242,8 @@ impl<R: TypedRow> AnyTable for LoadedTable<R> {
         Some(TableChanges { table: R::TABLE, changes })
     }
 
-    fn age(&mut self, most: usize) {
-        if self.fresh.len() > most / 2 {
+    fn age(&mut self, bytes: usize) {
+        if self.fresh.len() * size_of::<(R::Key, Slot<R>)>() > bytes / 2 {
             self.aged = std::mem::take(&mut self.fresh);
         }
     }

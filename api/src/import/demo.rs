@@ -222,8 +222,8 @@ impl Demo<'_> {
         let mut items = Vec::with_capacity(ITEMS);
         for rows in [rows, last.into_iter().collect()] {
             let this = &*self;
-            let stores: Vec<_> = rows.iter().map(|row| this.property(row)).collect();
-            let stored = stream::iter(stores).buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
+            let stores = stream::iter(0..rows.len()).map(|at| this.property(&rows[at]));
+            let stored = stores.buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
             for (row, stored) in rows.iter().zip(stored) {
                 let listing = Some(listing_of(row.property));
                 let report = &mut self.report;
@@ -275,15 +275,12 @@ impl Demo<'_> {
         let impressions: Vec<Impression> = table(IMPRESSIONS, rows)?;
         self.progress.begin("views and impressions", impressions.len() as u64, Counted::Rows);
         let this = &*self;
-        let stores: Vec<_> = impressions
-            .iter()
-            .enumerate()
-            .filter_map(|(row, impression)| {
-                Some((row, impression, *items.get(impression.item_id)?))
-            })
-            .map(|(row, impression, item)| this.impression(row, impression, item))
-            .collect();
-        let counts = stream::iter(stores).buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
+        let known = (0..impressions.len()).filter(|row| impressions[*row].item_id < items.len());
+        let stores = stream::iter(known).map(|row| {
+            let impression = &impressions[row];
+            this.impression(row, impression, items[impression.item_id])
+        });
+        let counts = stores.buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
         for (stored, known) in counts {
             self.report.interactions += stored;
             self.report.known += known;
