@@ -80,11 +80,12 @@ pub(super) fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
         // A power loss may undo the last transactions, each of them with its checkpoint: the log
         // has their events. So `normal` is enough, and no commit waits for the disk.
         // Rows and keys are changed all over the file, and the write-ahead log takes whole pages:
-        // small ones, and a checkpoint of 64 MiB that writes a page once that changed often.
+        // small ones, and a checkpoint of 16 MiB that writes a page once that changed often, but
+        // does not keep commits waiting for long.
         "PRAGMA page_size = 4096;
          PRAGMA journal_mode = wal;
          PRAGMA synchronous = normal;
-         PRAGMA wal_autocheckpoint = 16384;
+         PRAGMA wal_autocheckpoint = 4096;
          PRAGMA journal_size_limit = 134217728;
          PRAGMA cache_size = -131072;",
     )?;
