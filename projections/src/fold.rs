@@ -9,8 +9,8 @@ use freehold_ports::{
 
 use crate::{ApplyError, DecodeEvent, MalformedRow, ProjectedEvent, Projection, Rows};
 
-/// How many bytes the rows of a table may take that stay in memory between pages; what they point to
-/// (texts, lists) comes on top, and is about as much.
+/// How many bytes the rows of a table may take, roughly, that stay in memory between pages. What
+/// they point to (texts, lists) comes on top, and so do the rows of the last two pages.
 const BYTES_KEPT: usize = 32 << 20;
 
 /// How often one event may ask for further rows before that counts as its fault.

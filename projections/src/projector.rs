@@ -80,7 +80,7 @@ impl<P: Projection> AnyProjection for P {
             under_way: None,
             stored_at: now,
             looked_at: now,
-            folded_at: Some(now),
+            folded_at: None,
         })
     }
 }
@@ -136,6 +136,7 @@ impl<P: Projection> Handler for Projector<P> {
             let _ = commit.await;
         }
         self.folder = Some(Folder::sharing(self.projection.clone()));
+        self.folded_at = None;
         let generation = self.find_generation().await?;
         self.stored = generation.checkpoint;
         self.seen = generation.checkpoint;

@@ -249,7 +249,6 @@ impl Projection for Listings {
     type Event = PropertyEvent;
 
     const NAME: &'static str = "listings";
-    // 2: the day on the market, and the words that `search_words` makes of ł, ø, æ and the like.
     const VERSION: u32 = 2;
 
     fn log(&self) -> LogName {
