@@ -17,7 +17,6 @@ mod plan;
 mod property;
 mod quality;
 mod read;
-mod recently_used;
 mod record;
 #[cfg(test)]
 pub(crate) mod tests;

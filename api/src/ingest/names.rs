@@ -11,8 +11,7 @@ use freehold_domain::interaction::{
 };
 use freehold_domain::property::{ListingStatus, MediaCategory, PropertyType};
 use freehold_domain::{AreaUnit, FeeFrequency};
-
-use super::recently_used::RecentlyUsed;
+use quick_cache::sync::Cache;
 
 /// Things by their names: the first name of each is ours.
 pub(super) struct Names<T: 'static> {
@@ -20,7 +19,7 @@ pub(super) struct Names<T: 'static> {
     /// The thing, and where the name stands among those of it.
     by_key: HashMap<String, (T, usize)>,
     /// Senders repeat their unknown names with every item.
-    nearest: RecentlyUsed<String, Option<&'static str>>,
+    nearest: Cache<String, Option<&'static str>>,
 }
 
 impl<T: Copy + PartialEq> Names<T> {
@@ -28,7 +27,7 @@ impl<T: Copy + PartialEq> Names<T> {
         let names = all.iter().flat_map(|(thing, names)| {
             names.iter().enumerate().map(|(rank, name)| (key_of(name), (*thing, rank)))
         });
-        Self { all, by_key: names.collect(), nearest: RecentlyUsed::new(1_000) }
+        Self { all, by_key: names.collect(), nearest: Cache::new(1_000) }
     }
 
     /// The thing of that name.
