@@ -272,7 +272,8 @@ mod tests {
         use super::*;
         use crate::read_models::query::Scale;
 
-        const LARGE: Scale = Scale { sample: 2, dense: 1, rare: 20, many: 6, sorted: 2 };
+        const LARGE: Scale =
+            Scale { sample: 2, dense: 1, patience: 4, rare: 20, many: 6, sorted: 2 };
 
         fn fresh(scale: Scale) -> Fresh<dyn ReadModels> {
             let mut store = SqliteReadModels::in_memory().unwrap();
@@ -298,6 +299,14 @@ mod tests {
             use super::*;
             const SORTED: Scale = Scale { dense: 9, rare: 99, many: 99, sorted: 99, ..LARGE };
             freehold_contract::read_models_suite!(fresh(SORTED));
+        }
+
+        /// Every walk is taken for dense and given up after its first row.
+        mod gives_walks_up {
+            use super::*;
+            const GIVEN_UP: Scale =
+                Scale { sample: 1, dense: 0, patience: 0, rare: 99, many: 99, sorted: 2 };
+            freehold_contract::read_models_suite!(fresh(GIVEN_UP));
         }
 
         /// No index has an answer.

@@ -1,18 +1,21 @@
 //! Questions to the active generation.
 //!
-//! SQLite's planner knows neither how many points a box holds nor how soon a sorted walk meets its
-//! limit, so the plan is chosen here, by counting:
+//! SQLite's planner knows neither how many points a box holds nor how soon a sorted walk meets
+//! its limit, so the plan is chosen here, by counting:
 //!
-//! 1. The index that gives the order asked for is walked a little way. If matches are dense there, it
-//!    is walked until the page is full, and the filters are checked on the way.
-//! 2. Else the other indexes (places, words, ordinary ones) are asked for the rows that some filters
-//!    leave, for a limited number of them, and not where that sample says that they are many. What
-//!    all that answer agree on are the candidates.
-//! 3. Few candidates are looked up, filtered and sorted. With many, the order is walked in its index
-//!    alone, and only candidates that it meets are looked up; when that has cost as much as
+//! 1. The index that gives the order asked for is walked a little way from where the page begins.
+//!    If matches are dense there, it is walked until the page is full, and the filters are checked
+//!    on the way. A walk that should have filled the page by then and has not is given up.
+//! 2. Else the other indexes (places, words, ordinary ones) are asked for the rows that some
+//!    filters leave, for a limited number of them, and not where that sample (after a walk given
+//!    up: what comes behind it) says that they are many. What all that answer agree on are the
+//!    candidates.
+//! 3. Few candidates are looked up, filtered and sorted. With many, the order is walked in its
+//!    index alone, and only candidates that it meets are looked up; when that has cost as much as
 //!    looking up all of them, they are.
-//! 4. If no index has an answer, the walk of step 1 goes on.
+//! 4. If no index has an answer, the order is walked to the page's end, however far that is.
 
+use std::cmp;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +42,10 @@ pub(super) struct Scale {
     pub(super) sample: u64,
     /// With so many matches in a sample a walk fills a page sooner than another index answers.
     pub(super) dense: usize,
+    /// A dense walk is given up after so many times the rows in which the sample lets expect a
+    /// full page; never within the sample, and at the latest after as many rows as candidates
+    /// would be looked up.
+    pub(super) patience: u64,
     /// How many occurrences of words are read: the index of words reads all of a word's beginning
     /// before it gives the first one. So many for each match that a dense sample has and this one
     /// has not.
@@ -51,7 +58,7 @@ pub(super) struct Scale {
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { sample: 500, dense: 4, rare: 15_000, many: 60_000, sorted: 3_000 }
+        Self { sample: 500, dense: 4, patience: 4, rare: 15_000, many: 60_000, sorted: 3_000 }
     }
 }
 
@@ -211,24 +218,8 @@ pub(super) fn page(
     if reading.parts.is_empty() {
         return Ok(Page { rows: Vec::new(), has_more: false, checkpoint });
     }
-    let (walk, candidates) = scope.choose(&filters, &reading.terms)?;
     let wanted = query.limit.get() as usize;
-    let mut rows = match candidates {
-        None => scope.walk(&walk, &filters, &reading, wanted + 1)?,
-        Some(candidates) => {
-            let mut met = None;
-            if let Source::Index(index) = &walk
-                && candidates.rows.len() > scope.scale.sorted
-            {
-                met = scope.walk_among(&candidates, index, &filters, &reading, wanted + 1)?;
-            }
-            let met = match met {
-                Some(met) => met,
-                None => scope.sort(candidates, &filters, &reading, wanted + 1)?,
-            };
-            scope.look_up(met)?
-        }
-    };
+    let mut rows = scope.rows(&filters, &reading, wanted + 1)?;
     let has_more = rows.len() > wanted;
     rows.truncate(wanted);
     if query.backwards {
@@ -433,7 +424,20 @@ struct Sample<'q> {
     index: Option<String>,
     /// The filters that these rows meet because the walk goes by them.
     met: Vec<usize>,
-    terms: &'q [Term],
+    /// What is walked, part after part; all rows if there are none.
+    parts: &'q [Part],
+    /// So many rows of each part are passed over.
+    passed: u64,
+}
+
+/// How the rows of a page are found.
+enum Plan<'q> {
+    /// By a walk, however long.
+    Walk,
+    /// By a walk over so many rows at most, because this sample of it is dense.
+    Dense(Sample<'q>, u64),
+    /// Among these.
+    Candidates(Candidates),
 }
 
 /// One table of the active generation in one read transaction.
@@ -458,69 +462,132 @@ impl<'a> Scope<'a> {
         Ok(Self { reader, scale: planner.scale, table, physical, layout })
     }
 
-    /// Chooses the plan, see the head of this file: the walk, and candidates if it is to meet those.
-    fn choose(
+    /// The first rows of the answer, by the plan that suits them, see the head of this file.
+    fn rows(
         &self,
         filters: &[Filter],
-        terms: &[Term],
-    ) -> Result<(Source, Option<Candidates>), ReadModelError> {
-        if !self.layout.same {
-            return Ok((Source::Rows, None));
+        reading: &Reading,
+        wanted: usize,
+    ) -> Result<Vec<Row>, ReadModelError> {
+        let (walk, plan) = self.choose(filters, reading, wanted)?;
+        let candidates = match plan {
+            Plan::Walk => None,
+            Plan::Candidates(candidates) => Some(candidates),
+            Plan::Dense(sample, budget) => {
+                let walked = self.walk_within(budget, &sample, filters, reading, wanted)?;
+                if let Some(met) = walked {
+                    return self.look_up(met);
+                }
+                let behind = Sample { passed: budget, ..sample };
+                self.candidates(filters, &behind, self.occurrences(0))?
+            }
+        };
+        let Some(candidates) = candidates else {
+            return self.walk(&walk, filters, reading, wanted);
+        };
+        let mut met = None;
+        if let Source::Index(index) = &walk
+            && candidates.rows.len() > self.scale.sorted
+        {
+            met = self.walk_among(&candidates, index, filters, reading, wanted)?;
         }
-        let index = self.index_in_order(filters, terms);
+        let met = match met {
+            Some(met) => met,
+            None => self.sort(candidates, filters, reading, wanted)?,
+        };
+        self.look_up(met)
+    }
+
+    /// Chooses the plan, and the walk for those that walk.
+    fn choose<'q>(
+        &self,
+        filters: &[Filter],
+        reading: &'q Reading,
+        wanted: usize,
+    ) -> Result<(Source, Plan<'q>), ReadModelError> {
+        if !self.layout.same {
+            return Ok((Source::Rows, Plan::Walk));
+        }
+        let index = self.index_in_order(filters, &reading.terms);
         let walk = index.clone().map_or(Source::Rows, Source::Index);
         let sample = match index.and_then(|name| self.indexes().find(|(other, _)| *other == name)) {
             Some((name, columns)) => {
                 let met = self.usable_filters(&columns, filters);
-                Sample { index: Some(name), met, terms }
+                Sample { index: Some(name), met, parts: &reading.parts, passed: 0 }
             }
             None => Sample::default(),
         };
-        let open = (0..filters.len()).filter(|at| !sample.met.contains(at));
-        let open = open.filter_map(|at| self.condition(&filters[at]));
-        let Some(all) = open.reduce(ExprTrait::and) else { return Ok((walk, None)) };
-        let counts = self.sampled(&sample, filters, &[Expr::cust("1"), all])?;
-        let [seen, matching] = counts[..] else { return Ok((walk, None)) };
-        let dense = matching >= self.scale.dense && sample.index.is_some();
-        if dense || (seen as u64) < self.scale.sample {
-            return Ok((walk, None));
+        let Some(all) = self.open_condition(&sample, filters) else {
+            return Ok((walk, Plan::Walk));
+        };
+        let (seen, counts) = self.sampled(&sample, filters, &[all])?;
+        let matching: usize = counts.iter().sum();
+        if (seen as u64) < self.scale.sample {
+            return Ok((walk, Plan::Walk));
         }
-        // The denser the matches, the less time there is to ask another index.
-        let missing = self.scale.dense.saturating_sub(matching).max(1);
-        let candidates = self.candidates(filters, &sample, self.scale.rare * missing)?;
-        Ok((walk, candidates))
+        if matching >= self.scale.dense && sample.index.is_some() {
+            let expected = wanted as u64 * self.scale.sample / matching.max(1) as u64;
+            let budget = cmp::min(expected * self.scale.patience, self.scale.many as u64);
+            let budget = cmp::max(budget, self.scale.sample);
+            return Ok((walk, Plan::Dense(sample, budget)));
+        }
+        let candidates = self.candidates(filters, &sample, self.occurrences(matching))?;
+        Ok((walk, candidates.map_or(Plan::Walk, Plan::Candidates)))
     }
 
-    /// How many rows of a sample meet each of the conditions on the filters' columns.
+    /// How many occurrences of words may be read if a sample has so many matches: the denser they
+    /// are, the less time there is to ask another index.
+    fn occurrences(&self, matching: usize) -> usize {
+        self.scale.rare * self.scale.dense.saturating_sub(matching).max(1)
+    }
+
+    /// What is left to check on the rows of a sample, if anything is.
+    fn open_condition(&self, sample: &Sample<'_>, filters: &[Filter]) -> Option<Expr> {
+        let open = (0..filters.len()).filter(|at| !sample.met.contains(at));
+        open.filter_map(|at| self.condition(&filters[at])).reduce(ExprTrait::and)
+    }
+
+    /// How many rows a sample has, and how many of them meet each of the conditions on the
+    /// filters' columns.
     fn sampled(
         &self,
         sample: &Sample<'_>,
         filters: &[Filter],
         conditions: &[Expr],
-    ) -> Result<Vec<usize>, ReadModelError> {
+    ) -> Result<(usize, Vec<usize>), ReadModelError> {
         let walk = sample.index.clone().map_or(Source::Rows, Source::Index);
         let kept: Vec<Filter> = sample.met.iter().map(|at| filters[*at].clone()).collect();
-        let mut rows = self.select(&walk, &kept);
-        rows.column((ROWS, "_row"));
         let tested: BTreeSet<&str> = filters.iter().flat_map(|f| self.columns_of(f)).collect();
-        for name in tested {
-            rows.expr_as(self.column_named(name), name);
+        let everything = [Part { tests: Vec::new(), order: Vec::new() }];
+        let parts: &[Part] = if sample.parts.is_empty() { &everything } else { sample.parts };
+        let mut counts = vec![0; conditions.len()];
+        let mut seen = 0;
+        for part in parts {
+            let mut rows = self.select(&walk, &kept);
+            rows.column((ROWS, "_row"));
+            for name in &tested {
+                rows.expr_as(self.column_named(name), *name);
+            }
+            self.within_part(&mut rows, part);
+            rows.limit(self.scale.sample - seen as u64).offset(sample.passed);
+            let mut select = Builder::select();
+            select.from_subquery(rows, ROWS).expr(Expr::cust("total(1)"));
+            for condition in conditions {
+                select.expr(Func::cust("total").arg(condition.clone()));
+            }
+            self.run(&walk, &select, |row| {
+                let count = |place| row.get::<_, f64>(place).map(|count| count as usize);
+                seen += count(0).map_err(unavailable)?;
+                for (place, counted) in counts.iter_mut().enumerate() {
+                    *counted += count(place + 1).map_err(unavailable)?;
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            if seen as u64 == self.scale.sample {
+                break;
+            }
         }
-        sample.terms.iter().for_each(|term| self.order_by(&mut rows, term));
-        rows.limit(self.scale.sample);
-        let mut select = Builder::select();
-        select.from_subquery(rows, ROWS);
-        for condition in conditions {
-            select.expr(Func::cust("total").arg(condition.clone()));
-        }
-        let mut counts = Vec::new();
-        self.run(&walk, &select, |row| {
-            let count = |place| row.get::<_, f64>(place).map(|count| count as usize);
-            counts =
-                (0..conditions.len()).map(count).collect::<Result<_, _>>().map_err(unavailable)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(counts)
+        Ok((seen, counts))
     }
 
     /// The columns that a filter looks at.
@@ -552,14 +619,17 @@ impl<'a> Scope<'a> {
         probes.extend(self.probes_of_columns(filters));
         let tests = probes.iter().map(|probe| probe.test.clone());
         let tests = tests.chain(words.iter().map(|word| self.begin_with(word)));
-        let tests: Vec<Expr> = tests.chain([Expr::cust("1")]).collect();
-        if tests.len() == 1 {
+        let tests: Vec<Expr> = tests.collect();
+        if tests.is_empty() {
             return Ok(None);
         }
-        let mut estimates = self.sampled(sample, filters, &tests)?;
-        let seen = estimates.pop().unwrap_or(0).max(1);
+        let (seen, mut estimates) = self.sampled(sample, filters, &tests)?;
+        if sample.passed > 0 && (seen as u64) < self.scale.sample {
+            // So little is behind that the walk is soon at its end, and nothing to estimate from.
+            return Ok(None);
+        }
         let all = self.number_of_rows()?;
-        estimates.iter_mut().for_each(|count| *count = count.saturating_mul(all) / seen);
+        estimates.iter_mut().for_each(|count| *count = count.saturating_mul(all) / seen.max(1));
         let of_words = estimates.split_off(probes.len());
         let mut probes: Vec<(usize, Probe)> = estimates.into_iter().zip(probes).collect();
         probes.extend(self.probe_of_words(&texts, &words, &of_words, occurrences));
@@ -656,7 +726,8 @@ impl<'a> Scope<'a> {
         for part in &reading.parts {
             let mut select = self.select(walk, filters);
             self.select_columns(&mut select);
-            self.within_part(&mut select, part, reading);
+            self.within_part(&mut select, part);
+            self.within_bound(&mut select, reading);
             select.limit((wanted - rows.len()) as u64);
             self.run(walk, &select, |row| {
                 rows.push(read_row(self.table, row)?);
@@ -667,6 +738,49 @@ impl<'a> Scope<'a> {
             }
         }
         Ok(rows)
+    }
+
+    /// The rows of a page by the walk of a sample; nothing if so many rows are passed before it is
+    /// full.
+    fn walk_within(
+        &self,
+        budget: u64,
+        sample: &Sample<'_>,
+        filters: &[Filter],
+        reading: &Reading,
+        wanted: usize,
+    ) -> Result<Option<Vec<i64>>, ReadModelError> {
+        let walk = sample.index.clone().map_or(Source::Rows, Source::Index);
+        let kept: Vec<Filter> = sample.met.iter().map(|at| filters[*at].clone()).collect();
+        let bound = reading.bound.as_ref().map(|bound| Expr::from(self.any(bound)));
+        let matches = self.open_condition(sample, filters).into_iter().chain(bound);
+        let matches = matches.reduce(ExprTrait::and).unwrap_or(Expr::cust("1"));
+        let mut left = budget;
+        let mut found = Vec::new();
+        for part in &reading.parts {
+            let mut select = self.select(&walk, &kept);
+            // SQLite gives the rows that do not match too, so that they are counted.
+            select.column((ROWS, "_row")).expr(matches.clone());
+            self.within_part(&mut select, part);
+            select.limit(left);
+            self.run(&walk, &select, |row| {
+                left -= 1;
+                if row.get::<_, Option<bool>>(1).map_err(unavailable)? == Some(true) {
+                    found.push(row.get(0).map_err(unavailable)?);
+                }
+                Ok(match found.len() == wanted {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            })?;
+            if found.len() == wanted {
+                break;
+            }
+            if left == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(found))
     }
 
     /// The rows of a page by a walk that looks up candidates only; nothing if that takes as long as
@@ -691,7 +805,8 @@ impl<'a> Scope<'a> {
         for part in &reading.parts {
             let mut select = self.select(&walk, &kept);
             select.column((ROWS, "_row"));
-            self.within_part(&mut select, part, reading);
+            self.within_part(&mut select, part);
+            self.within_bound(&mut select, reading);
             let mut met = Vec::new();
             self.run(&walk, &select, |row| {
                 let row: i64 = row.get(0).map_err(unavailable)?;
@@ -754,9 +869,7 @@ impl<'a> Scope<'a> {
         if !reading.whole {
             select.cond_where(self.any(&reading.parts));
         }
-        if let Some(bound) = &reading.bound {
-            select.cond_where(self.any(bound));
-        }
+        self.within_bound(&mut select, reading);
         reading.terms.iter().for_each(|term| self.order_by(&mut select, term));
         select.limit(wanted as u64);
         self.rows_of(&source, &select)
@@ -797,12 +910,16 @@ impl<'a> Scope<'a> {
     }
 
     /// Leaves the rows of a part, in its order.
-    fn within_part(&self, select: &mut SelectStatement, part: &Part, reading: &Reading) {
+    fn within_part(&self, select: &mut SelectStatement, part: &Part) {
         select.cond_where(self.all(&part.tests));
+        part.order.iter().for_each(|term| self.order_by(select, term));
+    }
+
+    /// Leaves the rows before the end of the reading.
+    fn within_bound(&self, select: &mut SelectStatement, reading: &Reading) {
         if let Some(bound) = &reading.bound {
             select.cond_where(self.any(bound));
         }
-        part.order.iter().for_each(|term| self.order_by(select, term));
     }
 
     /// The ways to the rows in the areas asked for. Points in the index are rounded, so the row
@@ -834,7 +951,7 @@ impl<'a> Scope<'a> {
             .map(|(name, columns)| (name, self.usable_filters(&columns, filters)))
             .filter(|(_, usable)| !usable.is_empty())
             .collect();
-        usable.sort_by_key(|(_, usable)| std::cmp::Reverse(usable.len()));
+        usable.sort_by_key(|(_, usable)| cmp::Reverse(usable.len()));
         for (name, meets) in usable {
             if probes.iter().any(|other| meets.iter().all(|at| other.meets.contains(at))) {
                 continue;
@@ -1089,6 +1206,12 @@ impl<'a> Scope<'a> {
                 break;
             }
         }
+        #[cfg(test)]
+        {
+            drop(found);
+            let steps = statement.reset_status(rusqlite::StatementStatus::VmStep);
+            tests::STEPS.set(tests::STEPS.get() + i64::from(steps));
+        }
         Ok(())
     }
 }
@@ -1127,6 +1250,9 @@ fn fixes(filter: &Filter) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::num::NonZeroU32;
+
     use freehold_ports::{Column, Spatial};
 
     use super::*;
@@ -1154,10 +1280,16 @@ mod tests {
         spatial: Some(Spatial { latitude: "latitude", longitude: "longitude" }),
     };
     const HOMES: i64 = 4_000;
-    const SCALE: Scale = Scale { sample: 100, dense: 4, rare: 40, many: 400, sorted: 50 };
+    const SCALE: Scale =
+        Scale { sample: 100, dense: 4, patience: 4, rare: 40, many: 400, sorted: 50 };
+
+    thread_local! {
+        /// The steps of SQLite's machine in the statements that this thread has run.
+        pub(super) static STEPS: Cell<i64> = const { Cell::new(0) };
+    }
 
     /// Home `n` costs `n` and lies on the equator; one of 40 is let, and these were not published.
-    fn homes() -> Connection {
+    fn homes(number: i64) -> Connection {
         let connection = open_in_memory().unwrap();
         let physical = PhysicalTable::new(HOME.name, 1);
         connection.execute_batch(&schema::create_rows(&HOME, &physical)).unwrap();
@@ -1166,7 +1298,7 @@ mod tests {
                 connection.execute_batch(&step.sql).unwrap();
             }
         }
-        for home in 0..HOMES {
+        for home in 0..number {
             let is_let = home % 40 == 7;
             let title =
                 format!("home {} of{}", if home % 80 == 3 { "rare" } else { "usual" }, home);
@@ -1174,7 +1306,7 @@ mod tests {
                 Value::Integer(home),
                 text(if is_let { "let" } else { "open" }),
                 Value::Integer(home),
-                if is_let { Value::Null } else { Value::Integer(home * 7_919 % HOMES) },
+                if is_let { Value::Null } else { Value::Integer(home * 7_919 % number) },
                 text(&title),
                 Value::Real(0.0),
                 Value::Real(home as f64 / 100.0),
@@ -1191,54 +1323,80 @@ mod tests {
         Value::Text(Arc::from(text))
     }
 
-    /// The index that is walked, if one is, and how many candidates it is to meet, if any.
-    fn plan(
-        connection: &Connection,
-        filter: Filter,
-        order: &'static str,
-    ) -> (Option<String>, Option<usize>) {
+    fn scope(connection: &Connection) -> Scope<'_> {
         let present = vec![true; HOME.columns.len()];
-        let scope = Scope {
+        Scope {
             reader: connection,
             scale: SCALE,
             table: &HOME,
             physical: PhysicalTable::new(HOME.name, 1),
             layout: Arc::new(Layout { same: true, present }),
-        };
-        let query = Query {
+        }
+    }
+
+    fn question(filter: Filter, order: &'static str) -> Query {
+        Query {
             table: &HOME,
             filters: vec![filter],
             order: vec![freehold_ports::Order { column: order, descending: false }],
             after: None,
             before: None,
             backwards: false,
-            limit: std::num::NonZeroU32::new(20).unwrap(),
-        };
-        let (walk, candidates) =
-            scope.choose(&plain(&query.filters), &terms(&query, false)).unwrap();
+            limit: NonZeroU32::new(20).unwrap(),
+        }
+    }
+
+    /// The homes from `west` on, so many of them.
+    fn between(west: i64, homes: i64) -> Filter {
+        Filter::WithinBox {
+            south: -1.0,
+            west: west as f64 / 100.0,
+            north: 1.0,
+            east: (west + homes - 1) as f64 / 100.0,
+        }
+    }
+
+    /// The index that is walked, if one is, and how many candidates it is to meet, if any.
+    fn plan(
+        connection: &Connection,
+        filter: Filter,
+        order: &'static str,
+    ) -> (Option<String>, Option<usize>) {
+        let query = question(filter, order);
+        let filters = plain(&query.filters);
+        let reading = Reading::of(&query, &filters);
+        let (walk, plan) = scope(connection).choose(&filters, &reading, 21).unwrap();
         let walk = match walk {
             Source::Index(name) => Some(name),
             _ => None,
         };
-        (walk, candidates.map(|candidates| candidates.rows.len()))
+        match plan {
+            Plan::Candidates(candidates) => (walk, Some(candidates.rows.len())),
+            Plan::Walk | Plan::Dense(..) => (walk, None),
+        }
+    }
+
+    /// The steps of the machine while `read` runs, and the homes that it found.
+    fn steps(read: impl FnOnce() -> Result<Vec<Row>, ReadModelError>) -> (i64, Vec<i64>) {
+        STEPS.set(0);
+        let rows = read().unwrap();
+        let homes = rows.iter().map(|row| match row.0[0] {
+            Value::Integer(home) => home,
+            _ => panic!("a home is a number"),
+        });
+        (STEPS.get(), homes.collect())
     }
 
     #[test]
     fn one_status_of_a_list_is_walked_in_its_own_index_nulls_included() {
         let filter = Filter::OneOf("status", vec![text("let")]);
-        let (walk, candidates) = plan(&homes(), filter, "published");
+        let (walk, candidates) = plan(&homes(HOMES), filter, "published");
         assert_eq!((walk.as_deref(), candidates), (Some("home_g1_index0"), None));
     }
 
     #[test]
     fn dense_matches_are_walked_and_others_are_candidates() {
-        let homes = homes();
-        let between = |west: i64, homes: i64| Filter::WithinBox {
-            south: -1.0,
-            west: west as f64 / 100.0,
-            north: 1.0,
-            east: (west + homes - 1) as f64 / 100.0,
-        };
+        let homes = homes(HOMES);
         // The sample is of the hundred cheapest homes.
         let by_price = |filter| plan(&homes, filter, "price");
         let walk = || Some("home_g1_index1".to_owned());
@@ -1250,5 +1408,68 @@ mod tests {
         // Two of the sample, so 80 are expected, and two matches leave time to read as many.
         assert_eq!(by_price(Filter::Text("rare".into())), (walk(), Some(50)));
         assert_eq!(by_price(Filter::Text("usual of3999".into())), (walk(), Some(1)));
+    }
+
+    /// Matches are dense where the page begins, or were at the beginning of the order, and there
+    /// are none behind: the rest of the table is not read for them.
+    #[test]
+    fn a_walk_that_meets_nothing_more_is_given_up() {
+        let homes = homes(4 * HOMES);
+        // No more than two samples and the longest dense walk, at 40 steps a row.
+        let bound = 40 * (2 * SCALE.sample as i64 + SCALE.many as i64);
+        // What is asked for, the home at which the page begins or ends, and its homes as read.
+        let after = |home| Some((home, false));
+        let before = |home| Some((home, true));
+        let cases: [(Filter, Option<(i64, bool)>, Vec<i64>); 7] = [
+            (between(0, 15), None, (0..15).collect()),
+            (between(90, 15), after(70), (90..105).collect()),
+            (between(0, 100), after(1_000), vec![]),
+            (between(1_000, 15), after(1_004), (1_005..1_015).collect()),
+            (between(3_000, 15), before(3_010), (3_000..3_010).rev().collect()),
+            (between(3_000, 15), before(2_990), vec![]),
+            (Filter::AtLeast("published", Value::Integer(4 * HOMES)), after(10), vec![]),
+        ];
+        for (filter, place, expected) in cases {
+            let mut query = question(filter, "price");
+            query.backwards = place.is_some_and(|(_, before)| before);
+            let end = if query.backwards { &mut query.before } else { &mut query.after };
+            *end = place.map(|(home, _)| vec![Value::Integer(home); 2]);
+            let filters = plain(&query.filters);
+            let reading = Reading::of(&query, &filters);
+            let scope = scope(&homes);
+            let (read, found) = steps(|| scope.rows(&filters, &reading, 21));
+            assert_eq!(found, expected, "{query:?}");
+            let walk = Source::Index(scope.physical.index(1));
+            let (walked, found) = steps(|| scope.walk(&walk, &filters, &reading, 21));
+            assert_eq!(found, expected, "{query:?}");
+            assert!(read < bound && bound < walked, "{read}, not {walked}: {query:?}");
+        }
+    }
+
+    /// All rows at the beginning of the order lie in one town, as if all did; what comes behind
+    /// says that its index has few.
+    #[test]
+    fn after_a_walk_given_up_indexes_are_asked_by_what_comes_behind() {
+        let homes = homes(HOMES);
+        let query = question(between(0, 120), "price");
+        let filters = plain(&query.filters);
+        let reading = Reading::of(&query, &filters);
+        let (_, found) = steps(|| scope(&homes).rows(&filters, &reading, 150));
+        assert_eq!(found, (0..120).collect::<Vec<_>>());
+        let sample = Sample {
+            index: Some(PhysicalTable::new(HOME.name, 1).index(1)),
+            met: Vec::new(),
+            parts: &reading.parts,
+            passed: 0,
+        };
+        let asked = |passed| {
+            let sample = Sample { index: sample.index.clone(), met: Vec::new(), passed, ..sample };
+            let candidates = scope(&homes).candidates(&filters, &sample, 160).unwrap();
+            candidates.map(|candidates| candidates.rows.len())
+        };
+        // All of the first hundred match, which would be all of the table.
+        assert_eq!((asked(0), asked(400)), (None, Some(120)));
+        // Nothing can be said of what is behind, and it is little.
+        assert_eq!(asked(HOMES as u64 - 50), None);
     }
 }
