@@ -10,6 +10,7 @@ pub mod import;
 pub mod ingest;
 mod moments;
 pub mod node;
+mod placeholder;
 pub mod platform;
 pub mod stores;
 pub mod telemetry;

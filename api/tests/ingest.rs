@@ -177,6 +177,21 @@ async fn a_body_may_be_packed_with_gzip_and_not_otherwise() {
 }
 
 #[tokio::test]
+async fn a_packed_body_may_have_several_members_and_not_endlessly_many() {
+    let server = start("").await;
+    let headers = ["Content-Encoding: gzip"];
+    let item = packed(b"{\"property_id\":\"a\"}\n");
+    let several = server.ask_bytes("POST", PATH, &headers, &item.repeat(3)).await;
+    assert_eq!(several.status, 202, "{}", several.text());
+    assert_eq!(several.json()["items"].as_array().unwrap().len(), 3);
+
+    let endless = [item, packed(b"").repeat(1_000)].concat();
+    assert!(endless.len() < 25_000);
+    let endless = server.ask_bytes("POST", PATH, &headers, &endless).await;
+    assert_eq!((endless.status, &endless.json()["code"]), (400, &json!("GZIP_MALFORMED")));
+}
+
+#[tokio::test]
 async fn a_packed_body_is_bounded_by_what_it_becomes() {
     let server = start("").await;
     // 50 MB of spaces, the body's limit being 1 MB.

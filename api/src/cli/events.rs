@@ -30,7 +30,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// Look at events, follow them, add one, or take them all out.
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
-    /// Print events, oldest first; a table on a terminal has the columns that fit, --format json all
+    /// Print events, oldest first; a table on a terminal has the columns that fit, --format json
+    /// all
     Read {
         #[command(flatten)]
         which: Which,

@@ -46,10 +46,12 @@ impl Limits {
 /// The page a client gets without asking for a size.
 pub(crate) const DEFAULT_PAGE: u32 = 20;
 
-/// What a connection costs: its children once a node.
+/// What a connection costs: its children once a node. Also an empty page costs them once, as its
+/// total is counted all the same.
 pub(crate) fn weight(first: Option<i32>, last: Option<i32>, child_complexity: usize) -> usize {
     let asked = first.or(last).and_then(|size| usize::try_from(size).ok());
-    asked.unwrap_or(DEFAULT_PAGE as usize).saturating_mul(child_complexity).saturating_add(1)
+    let nodes = asked.unwrap_or(DEFAULT_PAGE as usize).max(1);
+    nodes.saturating_mul(child_complexity).saturating_add(1)
 }
 
 /// What is wrong with a page that is larger than the cap.
@@ -115,4 +117,18 @@ fn default(operations: &[&OperationDefinition], variable: &Name) -> Option<Value
     let mut definitions = operations.iter().flat_map(|one| &one.variable_definitions);
     let definition = definitions.find(|definition| definition.node.name.node == *variable)?;
     definition.node.default_value.as_ref().map(|value| value.node.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_page_costs_what_its_children_do() {
+        assert_eq!(weight(Some(0), None, 7), 8);
+        assert_eq!(weight(None, Some(0), 7), 8);
+        assert_eq!(weight(Some(1), None, 7), 8);
+        assert_eq!(weight(Some(3), None, 7), 22);
+        assert_eq!(weight(None, None, 7), 141);
+    }
 }

@@ -32,30 +32,12 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{Counted, IN_FLIGHT, ImportError, Progress, Setback, patiently};
+use crate::placeholder::PLACEHOLDER_URL;
 use crate::platform::Platform;
 
 const SALES: &[u8] = include_bytes!("../../data/lucas_county_sales.csv.gz");
 const RENTALS: &[u8] = include_bytes!("../../data/berlin_prenzlauer_berg_rentals.csv.gz");
 const IMPRESSIONS: &[u8] = include_bytes!("../../data/listing_impressions.csv.gz");
-
-/// Where the picture is served that stands for photos which the data set does not have.
-pub const PLACEHOLDER_PATH: &str = "/assets/placeholder.svg";
-/// What events say instead of an address: the server may listen anywhere. The name is one of those
-/// that are reserved for never being found.
-const PLACEHOLDER_URL: &str = "https://this-server.invalid/assets/placeholder.svg";
-/// The picture itself.
-pub const PLACEHOLDER_SVG: &str = concat!(
-    r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 240" role="img">"##,
-    r##"<title>No photo</title><rect width="320" height="240" fill="#e4e7eb"/>"##,
-    r##"<path d="M96 168v-60l64-48 64 48v60z" fill="#9aa5b1"/>"##,
-    r##"<text x="160" y="212" font-family="sans-serif" font-size="16" fill="#52606d" "##,
-    r##"text-anchor="middle">The data set has no photo</text></svg>"##,
-);
-
-/// Where clients find a photo that an event names: the placeholder on the server they ask.
-pub fn photo_address(url: &str) -> &str {
-    if url == PLACEHOLDER_URL { PLACEHOLDER_PATH } else { url }
-}
 
 /// Who stores the demo's events.
 const ACTOR: &str = "demo";

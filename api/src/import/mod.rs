@@ -16,7 +16,7 @@ use freehold_commands::CommandError;
 use freehold_domain::Refusal;
 use freehold_ports::{AppendError, ReadError};
 
-pub use demo::{DemoReport, PLACEHOLDER_PATH, PLACEHOLDER_SVG, import_demo, photo_address};
+pub use demo::{DemoReport, import_demo};
 pub use file::{FileFormat, FileReport, import_file};
 pub use progress::{Bars, Counted, Progress, Silent, rate};
 

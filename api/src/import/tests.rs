@@ -7,6 +7,7 @@ use super::demo::{Extent, import};
 use super::*;
 use crate::ingest::tests::{Trouble, World};
 use crate::ingest::{ItemAnswer, Status};
+use crate::placeholder::{PLACEHOLDER_PATH, photo_address};
 
 const SOME: Extent = Extent { sales: 300, rentals: 120, impressions: 900 };
 

@@ -31,7 +31,12 @@ impl<F> Envelope<'_, F> {
     /// Whether the sender said something there: if it is absent all the same, nobody could read
     /// it, which an error says already.
     pub(super) fn says(&self, field: EnvelopeField) -> bool {
-        self.said.iter().any(|sent| sent.field == field)
+        self.path_of(field).is_some()
+    }
+
+    /// Where the sender said it.
+    pub(super) fn path_of(&self, field: EnvelopeField) -> Option<String> {
+        self.said.iter().find(|sent| sent.field == field).map(Sent::path)
     }
 }
 
@@ -180,21 +185,22 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
         else {
             return self.envelope.said.push(sent);
         };
-        // What stands outside the data counts before what the data says about the same.
-        if earlier.value == sent.value || earlier.in_data != sent.in_data {
+        if earlier.value == sent.value {
             return;
         }
-        let rank = |one: &Sent<'_, EnvelopeField>| ENVELOPE_FIELDS.rank(&one.name);
-        if rank(earlier) == rank(&sent) {
-            let message = "is sent twice with different values; send it once";
-            let notice = Notice::new("DUPLICATE_FIELD", message).at(sent.path());
-            return self.notices.refuse(notice.sent(&sent.value));
+        // What stands outside the data counts before what the data says about the same.
+        if earlier.in_data == sent.in_data {
+            let rank = |one: &Sent<'_, EnvelopeField>| ENVELOPE_FIELDS.rank(&one.name);
+            if rank(earlier) == rank(&sent) {
+                let message = "is sent twice with different values; send it once";
+                let notice = Notice::new("DUPLICATE_FIELD", message).at(sent.path());
+                return self.notices.refuse(notice.sent(&sent.value));
+            }
+            if rank(earlier) > rank(&sent) {
+                std::mem::swap(earlier, &mut sent);
+            }
         }
-        if rank(earlier) > rank(&sent) {
-            std::mem::swap(earlier, &mut sent);
-        }
-        let message = format!("is another value than {} has and was left out", earlier.path());
-        self.notices.warn(Notice::new("DUPLICATE_FIELD", message).at(sent.path()));
+        self.notices.warn(left_out(sent.path(), &earlier.path()));
     }
 
     fn data_field(&mut self, name: Cow<'a, str>, value: Json<'a>, in_data: bool) {
@@ -251,6 +257,12 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
             *place = Some(text);
         }
     }
+}
+
+/// Of two values for one thing, the one that does not count.
+pub(super) fn left_out(path: String, counts: &str) -> Notice {
+    let message = format!("is another value than {counts} has and was left out");
+    Notice::new("DUPLICATE_FIELD", message).at(path)
 }
 
 /// What was dropped is not repeated, as answers are often logged.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use freehold_domain::interaction::{ActorType, DeviceType, EventSource, ObjectType};
 
 use super::answer::{Notice, Notices};
-use super::envelope::{self, SentFields, check_moment, personal_field_dropped};
+use super::envelope::{self, SentFields, check_moment, left_out, personal_field_dropped};
 use super::json::Json;
 use super::names::{
     ACTOR_TYPES, CHANNELS, DEVICE_TYPES, EnvelopeField, OBJECT_TYPES, USER_EVENTS, USER_FIELDS,
@@ -77,6 +77,11 @@ pub(super) fn read<'a>(
             UserField::PagePosition => about.page_position = reader.count(&path, value),
             UserField::OccurredAt => {
                 let moment = moment(&mut reader, &path, value, now);
+                if let (Some(_), Some(outside)) = (moment, about.occurred_at)
+                    && moment != Some(outside)
+                {
+                    notices.warn(left_out(path, "the item"));
+                }
                 about.occurred_at = about.occurred_at.or(moment);
             }
             UserField::ReportedAt => about.reported_at = moment(&mut reader, &path, value, now),
@@ -87,7 +92,14 @@ pub(super) fn read<'a>(
     if bot {
         about.actor_type = Some(ActorType::Bot);
     }
-    about.reference = about.reference.or(envelope.reference.take());
+    match (&about.reference, envelope.reference.take()) {
+        (None, outside) => about.reference = outside,
+        (Some(inside), Some(outside)) if *inside != outside => {
+            let path = envelope.path_of(EnvelopeField::Property).unwrap_or_default();
+            notices.warn(left_out(path, "the data"));
+        }
+        (Some(_), _) => {}
+    }
     if let UserEventType::Preference(_) = event_type {
         let missing = |field: &str, message| Notice::new("REFERENCE_MISSING", message).at(field);
         if envelope.user.is_none() && !envelope.says(EnvelopeField::User) {

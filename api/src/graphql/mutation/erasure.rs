@@ -10,9 +10,9 @@ use super::catalogue::MutationInput;
 use super::form::Form;
 use super::input::Asked;
 use super::payload::{Settled, UserPayload};
-use super::run::{refused, require, settled, unavailable};
+use super::run::{refused, settled, unavailable};
 use super::user_error::UserErrorCode;
-use crate::graphql::{caller, platform};
+use crate::graphql::{caller, platform, require};
 use crate::http::Role;
 
 /// Forgets a user who asked for it.

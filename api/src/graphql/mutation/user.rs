@@ -160,7 +160,8 @@ mutations! {
             /// The listing.
             listing: ID,
         } |input, form| {
-            // Also of a listing that nobody knows any more: it may come from before this was checked.
+            // Also of a listing that nobody knows any more: it may come from before this was
+            // checked.
             let listing = form.id("listing", &input.listing);
             let asked = form.user(&input.user).zip(listing);
             Ok(asked.map(|(user, listing)| Order::new(user.0, ClearPreference { listing })))

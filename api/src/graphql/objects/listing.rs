@@ -22,7 +22,7 @@ use super::values::{
 use crate::graphql::connection::{Cursor, Total};
 use crate::graphql::scalars::{Date, Long, NodeKey, Position};
 use crate::graphql::{Fault, caller, loaders, platform};
-use crate::import::photo_address;
+use crate::placeholder::photo_address;
 
 /// One page of listings.
 pub(crate) type Listings = Connection<Cursor, Listing, Total>;

@@ -10,7 +10,7 @@ use super::enums::{
     OngoingFeeKind, PetsAllowed, PropertyType,
 };
 use crate::graphql::scalars::{Date, Long};
-use crate::import::photo_address;
+use crate::placeholder::photo_address;
 
 /// An amount of money.
 #[derive(Clone, Debug, PartialEq, SimpleObject)]

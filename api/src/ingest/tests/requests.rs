@@ -157,6 +157,24 @@ async fn an_event_id_gives_the_first_answer_again_in_whatever_request() {
 }
 
 #[tokio::test]
+async fn a_repeated_item_is_not_warned_of_what_would_be_planned_now() {
+    let world = World::new();
+    let priced = |data: Value| {
+        let event_id = format!("e-{}", data["price"]);
+        json!({"property_id": "a", "event_type": "price_changed", "event_id": event_id,
+            "data": data})
+    };
+    let first = world.property(priced(json!({"price": 900, "frequency": "monthly"}))).await;
+    let pounds = json!({"price": 950, "currency": "GBP", "frequency": "monthly"});
+    world.property(priced(pounds)).await;
+    let again = world.property(priced(json!({"price": 900, "frequency": "monthly"}))).await;
+
+    assert_eq!(said(&first)[0]["warnings"], json!([["CURRENCY_ASSUMED", "data.price"]]));
+    assert_eq!(said(&again)[0]["change"], "repeated");
+    assert_eq!(said(&again)[0]["warnings"], json!([]), "it was taken as EUR, not as GBP");
+}
+
+#[tokio::test]
 async fn a_full_queue_asks_to_send_again_and_keeps_the_order() {
     let world = World::new();
     world.property(json!([{"property_id": "a"}, {"property_id": "b"}])).await;
@@ -255,6 +273,37 @@ async fn of_two_names_around_the_data_the_one_nearer_to_ours_counts_with_a_warni
         assert_eq!(answer.items[0].reference.as_deref(), Some("a"), "{item}");
         assert_eq!(said(&answer)[0]["warnings"], json!([["DUPLICATE_FIELD", "id"]]), "{item}");
     }
+}
+
+#[tokio::test]
+async fn what_the_data_says_differently_about_the_item_is_left_out_with_a_warning() {
+    let world = World::new();
+    for (item, field) in [
+        (json!({"property_id": "a", "data": {"property_id": "b"}}), "data.property_id"),
+        (json!({"property_id": "a", "data": {"id": "b"}}), "data.id"),
+        (json!({"property_id": "a", "source": "x", "data": {"source": "y"}}), "data.source"),
+    ] {
+        let mut item = item;
+        item["event_type"] = json!("property_updated");
+        let answer = world.property(&item).await;
+        assert_eq!(answer.items[0].reference.as_deref(), Some("a"), "{item}");
+        assert_eq!(said(&answer)[0]["warnings"], json!([["DUPLICATE_FIELD", field]]), "{item}");
+    }
+    let same = json!({"property_id": "a", "event_type": "property_updated", "data": {"id": "a"}});
+    assert_eq!(said(&world.property(same).await)[0]["warnings"], json!([]));
+}
+
+#[tokio::test]
+async fn a_user_event_is_about_what_its_data_says_with_a_warning_if_it_stands_outside_too() {
+    let world = World::new();
+    world.property(json!([complete("a"), complete("b")])).await;
+    let viewed = |outside: &str| {
+        json!({"property_id": outside, "user_id": "u", "event_type": "property_viewed",
+            "data": {"property_id": "b"}})
+    };
+    let answer = world.user(viewed("a")).await;
+    assert_eq!(said(&answer)[0]["warnings"], json!([["DUPLICATE_FIELD", "property_id"]]));
+    assert_eq!(said(&world.user(viewed("b")).await)[0]["warnings"], json!([]));
 }
 
 #[tokio::test]
