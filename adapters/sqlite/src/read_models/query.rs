@@ -1420,7 +1420,8 @@ mod tests {
         // What is asked for, the home at which the page begins or ends, and its homes as read.
         let after = |home| Some((home, false));
         let before = |home| Some((home, true));
-        let cases: [(Filter, Option<(i64, bool)>, Vec<i64>); 7] = [
+        type Case = (Filter, Option<(i64, bool)>, Vec<i64>);
+        let cases: [Case; 7] = [
             (between(0, 15), None, (0..15).collect()),
             (between(90, 15), after(70), (90..105).collect()),
             (between(0, 100), after(1_000), vec![]),
