@@ -392,6 +392,36 @@ async fn rolling_back_swaps_to_the_generation_before() {
     projections.stop().await;
 }
 
+/// A generation that was rejected by a roll back is not what a later roll back goes to, whatever
+/// the process it happens in.
+#[tokio::test(flavor = "multi_thread")]
+async fn rolling_back_goes_to_what_answered_before_also_after_a_roll_back() {
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = memory_log();
+        append(&*log, &Dice::new(12).events(100)).await;
+        settled::<1>(&log, folder.path()).await;
+        let models = models_in(folder.path());
+        let mut projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+        let mut seen = Vec::new();
+        for step in ["rebuild", "back", "rebuild", "back", "back", "rebuild", "rebuild", "back"] {
+            if restarts {
+                projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+            }
+            let now = match step {
+                "rebuild" => projections.rebuild("shelves").unwrap().finished().await,
+                _ => projections.roll_back("shelves").await,
+            };
+            let generations = models.generations("shelves").await.unwrap();
+            let retired = generations.iter().filter(|g| g.state == GenerationState::Retired);
+            let retired: Vec<u32> = retired.map(|g| g.id.number).collect();
+            assert_eq!(generations.len(), 2, "{step}: {generations:?}");
+            seen.push((now.unwrap().number, retired[0]));
+        }
+        assert_eq!(seen, [(2, 1), (1, 2), (3, 1), (1, 3), (3, 1), (4, 3), (5, 4), (4, 5)]);
+    }
+}
+
 /// A new version fills its own tables while the old ones answer; the old version, started again,
 /// goes back to what it had.
 #[tokio::test(flavor = "multi_thread")]
