@@ -164,6 +164,28 @@ fn every_metric_says_what_it_is() {
     }
 }
 
+/// A store that is there already is brought up at once: its meters must not come too early.
+#[test]
+fn every_projection_has_its_lag_among_the_metrics_after_every_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = imported(folder.path(), "reference,beds\np-1,2\n", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    for _ in 0..3 {
+        let server = Serving::start(&folder.path().join("store"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let lags = ["accounts", "engagement", "listings", "market", "properties"]
+            .map(|name| format!("freehold_subscription_lag_seconds{{subscription=\"{name}\"}} 0"));
+        loop {
+            let metrics = server.ask("GET", "/metrics", "");
+            if lags.iter().all(|lag| metrics.contains(lag)) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{metrics}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 #[test]
 fn reading_events_says_when_there_are_more() {
     let folder = tempfile::tempdir().unwrap();
