@@ -187,6 +187,42 @@ fn every_projection_has_its_lag_among_the_metrics_after_every_start() {
 }
 
 #[test]
+fn checks_of_a_store_print_what_they_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = imported(folder.path(), "reference,beds\np-1,2\np-2,3\n", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let store = folder.path().join("store");
+    let only = |arguments: &[&str]| {
+        let output = run(&store, &[arguments, &["--format", "json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        row.clone()
+    };
+    assert_eq!(only(&["projection", "rebuild", "accounts"])["generation"], 1);
+    let rebuilt = only(&["projection", "rebuild", "accounts"]);
+    let head = &rebuilt["head"];
+    assert!(head.as_u64().unwrap() > 0);
+    let expected = json!({
+        "name": "accounts", "version": rebuilt["version"], "generation": 2, "state": "active",
+        "position": head, "head": head, "lag": 0,
+    });
+    assert_eq!(rebuilt, expected);
+    assert_eq!(only(&["projection", "rollback", "accounts"])["generation"], 1);
+
+    only(&["projection", "rebuild", "properties"]);
+    let verified = only(&["projection", "verify", "properties"]);
+    assert!(verified["rows"].as_u64().unwrap() >= 2, "{verified}");
+    assert_eq!(
+        (&verified["position"], &verified["differences"], &verified["shown"]),
+        (head, &json!(0), &json!([]))
+    );
+    let checked = only(&["doctor"]);
+    let positions = json!({"domain": head, "interactions": 0});
+    assert_eq!(checked, json!({"sound": true, "positions": positions, "findings": []}));
+}
+
+#[test]
 fn reading_events_says_when_there_are_more() {
     let folder = tempfile::tempdir().unwrap();
     let rows: String = (0..150).map(|n| format!("p-{n},{}\n", n % 5)).collect();
