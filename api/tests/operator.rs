@@ -164,6 +164,64 @@ fn every_metric_says_what_it_is() {
     }
 }
 
+/// A store that is there already is brought up at once: its meters must not come too early.
+#[test]
+fn every_projection_has_its_lag_among_the_metrics_after_every_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = imported(folder.path(), "reference,beds\np-1,2\n", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    for _ in 0..3 {
+        let server = Serving::start(&folder.path().join("store"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let lags = ["accounts", "engagement", "listings", "market", "properties"]
+            .map(|name| format!("freehold_subscription_lag_seconds{{subscription=\"{name}\"}} 0"));
+        loop {
+            let metrics = server.ask("GET", "/metrics", "");
+            if lags.iter().all(|lag| metrics.contains(lag)) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{metrics}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn checks_of_a_store_print_what_they_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = imported(folder.path(), "reference,beds\np-1,2\np-2,3\n", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let store = folder.path().join("store");
+    let only = |arguments: &[&str]| {
+        let output = run(&store, &[arguments, &["--format", "json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        row.clone()
+    };
+    assert_eq!(only(&["projection", "rebuild", "accounts"])["generation"], 1);
+    let rebuilt = only(&["projection", "rebuild", "accounts"]);
+    let head = &rebuilt["head"];
+    assert!(head.as_u64().unwrap() > 0);
+    let expected = json!({
+        "name": "accounts", "version": rebuilt["version"], "generation": 2, "state": "active",
+        "position": head, "head": head, "lag": 0,
+    });
+    assert_eq!(rebuilt, expected);
+    assert_eq!(only(&["projection", "rollback", "accounts"])["generation"], 1);
+
+    only(&["projection", "rebuild", "properties"]);
+    let verified = only(&["projection", "verify", "properties"]);
+    assert!(verified["rows"].as_u64().unwrap() >= 2, "{verified}");
+    assert_eq!(
+        (&verified["position"], &verified["differences"], &verified["shown"]),
+        (head, &json!(0), &json!([]))
+    );
+    let checked = only(&["doctor"]);
+    let positions = json!({"domain": head, "interactions": 0});
+    assert_eq!(checked, json!({"sound": true, "positions": positions, "findings": []}));
+}
+
 #[test]
 fn reading_events_says_when_there_are_more() {
     let folder = tempfile::tempdir().unwrap();

@@ -39,6 +39,9 @@ pub trait Handler: Send {
     /// Stores what has been handled, because no further page is at hand; answers as `handle` does.
     /// Also called now and then while nothing happens.
     async fn settle(&mut self) -> Result<GlobalPosition, HandleError>;
+
+    /// Stores also what `settle` may put off: following ends or pauses here.
+    async fn end(&mut self) -> Result<GlobalPosition, HandleError>;
 }
 
 /// Why a handler did not go on.

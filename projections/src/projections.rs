@@ -219,8 +219,8 @@ impl Projections {
     }
 
     /// Starts to fill a new generation beside the one that answers queries, to swap them when it
-    /// has caught up. The one before is kept for [`roll_back`](Self::roll_back), older ones are
-    /// dropped.
+    /// has caught up. The one that answered until then is kept for
+    /// [`roll_back`](Self::roll_back), any other is dropped.
     pub fn rebuild(&self, name: &str) -> Result<Rebuild, ProjectionError> {
         let kept = self.kept(name)?.clone();
         let turn = kept.clone().take_turn()?;
@@ -232,7 +232,7 @@ impl Projections {
         Ok(Rebuild { kept: progress, task })
     }
 
-    /// Goes back to the generation before, once it has caught up.
+    /// Goes back to the generation that answered before the present one, once it has caught up.
     pub async fn roll_back(&self, name: &str) -> Result<GenerationId, ProjectionError> {
         let kept = self.kept(name)?.clone();
         let turn = kept.clone().take_turn()?;
@@ -394,11 +394,12 @@ impl Kept {
             }
         }
         fill.phase.send_replace(Phase::Swapping);
+        self.drop_retired_but(&generation).await?;
         self.engine.models.activate(generation.clone()).await?;
         if events > 0 {
             info!(projection = self.name(), generation = generation.number, "activated");
         }
-        self.drop_older().await
+        Ok(())
     }
 
     /// Whether the active generation is one that this version goes on filling.
@@ -420,12 +421,9 @@ impl Kept {
         let generation = self.create().await?;
         info!(projection = self.name(), generation = generation.number, "rebuilding");
         let swapped = self.catch_up_and_swap(&generation).await;
-        match &swapped {
-            Ok(()) => self.drop_older().await?,
-            Err(error) => {
-                warn!(projection = self.name(), %error, "rebuild given up");
-                self.engine.models.drop_generation(generation.clone()).await?;
-            }
+        if let Err(error) = &swapped {
+            warn!(projection = self.name(), %error, "rebuild given up");
+            self.engine.models.drop_generation(generation.clone()).await?;
         }
         swapped.map(|()| generation)
     }
@@ -459,6 +457,8 @@ impl Kept {
         fill.phase.send_replace(Phase::CatchingUp);
         follower.follow(Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Swapping);
+        // While the live subscription still runs: dropping large tables takes time.
+        self.drop_retired_but(generation).await?;
         let was_live = self.stop().await;
         let swapped = self.hand_over(&mut follower, generation).await;
         drop(fill);
@@ -489,13 +489,14 @@ impl Kept {
         self.engine.models.create_generation(self.name(), version, tables).await
     }
 
-    /// Drops all retired generations but the newest.
-    async fn drop_older(&self) -> Result<(), ProjectionError> {
-        let mut generations = self.engine.models.generations(self.name()).await?;
-        generations.retain(|generation| generation.state == GenerationState::Retired);
-        generations.pop();
-        for old in generations {
-            self.engine.models.drop_generation(old.id).await?;
+    /// Drops every retired generation but the one that is about to be activated, so that the one
+    /// it takes over from is the only one to go back to. Done before the swap: after it, numbers
+    /// do not say which of two answered last, since a roll back activates the older one.
+    async fn drop_retired_but(&self, next: &GenerationId) -> Result<(), ProjectionError> {
+        for old in self.engine.models.generations(self.name()).await? {
+            if old.state == GenerationState::Retired && old.id != *next {
+                self.engine.models.drop_generation(old.id).await?;
+            }
         }
         Ok(())
     }

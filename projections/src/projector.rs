@@ -11,6 +11,7 @@ use freehold_ports::{
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::fold::FoldError;
 use crate::{FoldFailure, Folded, Folder, HandleError, Handler, Projection};
 
 /// From how many events on a page is folded on a thread that may be busy for long.
@@ -172,18 +173,20 @@ impl<P: Projection> Handler for Projector<P> {
 
     async fn settle(&mut self) -> Result<GlobalPosition, HandleError> {
         self.finish_commit().await?;
-        if self.seen > self.stored && self.stored_at.elapsed() > SELDOM {
-            let (generation, from) = (self.generation()?, self.stored);
-            let commit = self.models.commit(generation, from, self.seen, Vec::new()).await;
-            commit.map_err(HandleError::unavailable)?;
-            self.stored = self.seen;
-            self.stored_at = Instant::now();
+        if self.stored_at.elapsed() > SELDOM {
+            self.store_seen().await?;
         }
         if self.folded_at.is_some_and(|folded| folded.elapsed() > QUIET) {
             self.folded_at = None;
             self.folder.iter_mut().for_each(Folder::forget_rows);
         }
         self.notice_swap().await?;
+        Ok(self.visible())
+    }
+
+    async fn end(&mut self) -> Result<GlobalPosition, HandleError> {
+        self.finish_commit().await?;
+        self.store_seen().await?;
         Ok(self.visible())
     }
 }
@@ -259,13 +262,44 @@ impl<P: Projection> Projector<P> {
         };
         self.folder = Some(folder);
         self.folded_at = Some(Instant::now());
-        folded.map_err(HandleError::unavailable)
+        match folded {
+            Err(FoldError::ReadModels(error)) => Err(self.failure_of(error).await),
+            folded => folded.map_err(HandleError::unavailable),
+        }
+    }
+
+    /// Moves the checkpoint over events of no interest.
+    async fn store_seen(&mut self) -> Result<(), HandleError> {
+        if self.seen > self.stored {
+            let (generation, from) = (self.generation()?, self.stored);
+            if let Err(error) = self.models.commit(generation, from, self.seen, Vec::new()).await {
+                return Err(self.failure_of(error).await);
+            }
+            self.stored = self.seen;
+            self.stored_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// What an error of the read models means. A generation that is gone, or that another one
+    /// fills, is no failure where another process has swapped it for the one that is active now.
+    async fn failure_of(&self, error: ReadModelError) -> HandleError {
+        use ReadModelError::{CheckpointMoved, NoGeneration};
+        if self.fills == Fills::Active
+            && matches!(error, NoGeneration(_) | CheckpointMoved { .. })
+            && self.find_generation().await.is_ok_and(|found| Some(found.id) != self.generation)
+        {
+            return HandleError::Moved;
+        }
+        HandleError::unavailable(error)
     }
 
     async fn finish_commit(&mut self) -> Result<(), HandleError> {
         let Some((to, commit)) = self.under_way.take() else { return Ok(()) };
         let committed = commit.await.map_err(HandleError::unavailable)?;
-        committed.map_err(HandleError::unavailable)?;
+        if let Err(error) = committed {
+            return Err(self.failure_of(error).await);
+        }
         self.stored = to;
         self.stored_at = Instant::now();
         Ok(())

@@ -305,7 +305,7 @@ impl Follower {
         let mut poll = FIRST_POLL;
         loop {
             if self.orders.has_changed().unwrap_or(true) {
-                let position = self.handler.settle().await?;
+                let position = self.handler.end().await?;
                 self.publish(|status| status.position = position);
                 return Ok(None);
             }
@@ -345,7 +345,10 @@ impl Follower {
                 poll = FIRST_POLL;
             }
             if there {
-                position = self.handler.settle().await?;
+                position = match until {
+                    Until::Stopped => self.handler.settle().await?,
+                    Until::CaughtUp | Until::Reached(_) => self.handler.end().await?,
+                };
             }
             self.rate.note(position);
             self.publish(|status| {

@@ -45,6 +45,21 @@ impl Row for Finding {
     }
 }
 
+/// What was checked and found, for programs.
+struct Checked<'a> {
+    positions: serde_json::Map<String, Value>,
+    findings: &'a [String],
+}
+
+impl Row for Checked<'_> {
+    const COLUMNS: &'static [&'static str] = &["sound", "positions", "findings"];
+
+    fn cells(&self) -> Vec<Value> {
+        let positions = Value::Object(self.positions.clone());
+        vec![json!(self.findings.is_empty()), positions, json!(self.findings)]
+    }
+}
+
 impl Db {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         match self {
@@ -83,9 +98,21 @@ impl Doctor {
                 None => Vec::new(),
             };
             spinner.finish_and_clear();
-            let mut rows = global.output().rows();
-            for finding in &found {
-                rows.write(&Finding { finding: finding.clone() })?;
+            if !global.output().is_table() {
+                let mut positions = serde_json::Map::new();
+                for log in &LOGS {
+                    let position = stores.events.head(log).await?.0;
+                    positions.insert(log.to_string(), json!(position));
+                }
+                let mut result = global.output().rows();
+                result.write(&Checked { positions, findings: &found })?;
+                result.finish()?;
+            } else if !found.is_empty() {
+                let mut rows = global.output().rows();
+                for finding in &found {
+                    rows.write(&Finding { finding: finding.clone() })?;
+                }
+                rows.finish()?;
             }
             match found.len() {
                 0 => {
@@ -95,7 +122,6 @@ impl Doctor {
                     Ok(())
                 }
                 count => {
-                    rows.finish()?;
                     let message = format!(
                         "{count} things are wrong; keep the files as they are and restore a backup \
                          beside them"

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use freehold_ports::{GenerationState, ReadModelError};
-use freehold_projections::{ProjectionError, Verification};
+use freehold_ports::{GenerationId, GenerationState, ReadModelError};
+use freehold_projections::{ProjectionError, ProjectionStatus, Verification};
 use serde_json::{Value, json};
 
 use super::{CliError, Exit, Global, Row};
 use crate::node::projections;
+use crate::stores::Stores;
 
 /// How often a progress bar is drawn anew.
 const TICK: Duration = Duration::from_millis(100);
@@ -75,19 +76,8 @@ impl Projection {
                 Self::List => {
                     let mut rows = global.output().rows();
                     for status in projections.statuses() {
-                        let head = stores.events.head(&status.log).await?.0;
-                        for generation in stores.models.generations(status.name).await? {
-                            let retired = generation.state == GenerationState::Retired;
-                            let lag = head.saturating_sub(generation.checkpoint.0);
-                            rows.write(&GenerationRow {
-                                name: status.name,
-                                version: generation.version,
-                                generation: generation.id.number,
-                                state: state_name(generation.state),
-                                position: generation.checkpoint.0,
-                                head,
-                                lag: (!retired).then_some(lag),
-                            })?;
+                        for row in generations(&stores, &status).await? {
+                            rows.write(&row)?;
                         }
                     }
                     Ok(rows.finish()?)
@@ -119,7 +109,8 @@ impl Projection {
                          {name}` goes back",
                         generation.number
                     ));
-                    Ok(())
+                    print_generation(global, &stores, &projections.status(&name)?, &generation)
+                        .await
                 }
                 Self::Rollback { name } => {
                     let generation = projections.roll_back(&name).await?;
@@ -127,7 +118,8 @@ impl Projection {
                         "generation {} of {name} answers queries again",
                         generation.number
                     ));
-                    Ok(())
+                    print_generation(global, &stores, &projections.status(&name)?, &generation)
+                        .await
                 }
                 Self::Verify { name } => {
                     let spinner = global.output().progress(None, "folding the log once more");
@@ -148,6 +140,71 @@ impl Projection {
     }
 }
 
+/// Every generation of a projection, as its row.
+async fn generations(
+    stores: &Stores,
+    status: &ProjectionStatus,
+) -> Result<Vec<GenerationRow>, CliError> {
+    let head = stores.events.head(&status.log).await?.0;
+    let generations = stores.models.generations(status.name).await?.into_iter();
+    let rows = generations.map(|generation| {
+        let retired = generation.state == GenerationState::Retired;
+        let lag = head.saturating_sub(generation.checkpoint.0);
+        GenerationRow {
+            name: status.name,
+            version: generation.version,
+            generation: generation.id.number,
+            state: state_name(generation.state),
+            position: generation.checkpoint.0,
+            head,
+            lag: (!retired).then_some(lag),
+        }
+    });
+    Ok(rows.collect())
+}
+
+async fn print_generation(
+    global: &Global,
+    stores: &Stores,
+    status: &ProjectionStatus,
+    which: &GenerationId,
+) -> Result<(), CliError> {
+    let mut rows = global.output().rows();
+    for row in generations(stores, status).await? {
+        if row.generation == which.number {
+            rows.write(&row)?;
+        }
+    }
+    Ok(rows.finish()?)
+}
+
+/// What was compared and found, for programs.
+struct VerificationRow<'a> {
+    name: &'a str,
+    position: u64,
+    rows: u64,
+    differences: u64,
+    shown: &'a [DifferenceRow],
+}
+
+impl Row for VerificationRow<'_> {
+    const COLUMNS: &'static [&'static str] = &["name", "position", "rows", "differences", "shown"];
+
+    fn cells(&self) -> Vec<Value> {
+        let shown = self.shown.iter().map(|difference| {
+            let names = DifferenceRow::COLUMNS.iter().map(|name| (*name).to_owned());
+            Value::Object(names.zip(difference.cells()).collect())
+        });
+        vec![
+            json!(self.name),
+            json!(self.position),
+            json!(self.rows),
+            json!(self.differences),
+            Value::Array(shown.collect()),
+        ]
+    }
+}
+
 struct DifferenceRow {
     table: &'static str,
     key: String,
@@ -165,21 +222,30 @@ impl Row for DifferenceRow {
 
 fn report(global: &Global, name: &str, verification: &Verification) -> Result<(), CliError> {
     let Verification { through, rows, differences, shown } = verification;
+    let shown: Vec<DifferenceRow> = shown
+        .iter()
+        .map(|difference| DifferenceRow {
+            table: difference.table,
+            key: format!("{:?}", difference.key.0),
+            kept: format!("{:?}", difference.kept),
+            folded: format!("{:?}", difference.folded),
+        })
+        .collect();
+    if !global.output().is_table() {
+        let (position, rows, differences) = (through.0, *rows, *differences);
+        let mut result = global.output().rows();
+        result.write(&VerificationRow { name, position, rows, differences, shown: &shown })?;
+        result.finish()?;
+    } else if *differences > 0 {
+        let mut table = global.output().rows();
+        shown.iter().try_for_each(|difference| table.write(difference))?;
+        table.finish()?;
+    }
     if *differences == 0 {
         let message = format!("{name} equals a fresh fold: {rows} rows at position {through}");
         global.output().note(&message);
         return Ok(());
     }
-    let mut table = global.output().rows();
-    for difference in shown {
-        table.write(&DifferenceRow {
-            table: difference.table,
-            key: format!("{:?}", difference.key.0),
-            kept: format!("{:?}", difference.kept),
-            folded: format!("{:?}", difference.folded),
-        })?;
-    }
-    table.finish()?;
     let message = format!(
         "{differences} of {rows} rows differ from a fresh fold at position {through}; `freehold \
          projection rebuild {name}` mends them"

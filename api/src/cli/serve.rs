@@ -87,6 +87,8 @@ impl Listen {
         let config = global.load(listen)?.config;
         start_logging(&config.log)
             .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
+        // Before anything counts: a meter that is made earlier counts for nobody, for ever.
+        Metrics::of_process();
         // Before any file is made: whoever must not serve leaves nothing behind.
         Access::new(&config.auth, config.http.listen).map_err(ServeError::Access)?;
         Ok(config)

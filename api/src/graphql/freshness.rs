@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use freehold_ports::{GenerationState, GlobalPosition, ReadModelError, ReadModels};
+use freehold_ports::{GenerationState, GlobalPosition, LogName, ReadModelError, ReadModels};
 use tokio::time::{Instant, sleep};
 
 use super::Fault;
@@ -19,13 +19,20 @@ const LAST_POLL: Duration = Duration::from_millis(100);
 
 /// Waits until a projection has seen the position that a client asked for, if it asked for one.
 ///
-/// - Errors: [`Fault::Stale`] after the platform's freshness limit.
+/// - Errors: a position that the log has not reached, at once; [`Fault::Stale`] after the
+///   platform's freshness limit.
 pub(crate) async fn fresh(
     platform: &Platform,
     projection: &'static str,
     asked: Option<Position>,
 ) -> Result<(), Fault> {
     let Some(Position(asked)) = asked else { return Ok(()) };
+    let head = platform.store.head(&LogName::DOMAIN).await?;
+    if asked > head {
+        // Of another log, or of another deployment: waiting would be waiting for ever.
+        let advice = format!("is beyond the end of this log, which is at {head}");
+        return Err(Fault::input("minPosition", advice));
+    }
     let at = reached(platform, projection, asked, platform.freshness_limit).await?;
     if at < asked { Err(Stale { projection, at, asked }.into()) } else { Ok(()) }
 }

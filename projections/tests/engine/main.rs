@@ -14,7 +14,9 @@ use freehold_memory::MemoryEventStore;
 use freehold_ports::{
     EventStore, GenerationState, GlobalPosition, LogName, ReadModels, RowChange, TableChanges,
 };
-use freehold_projections::{Phase, ProjectionError, Projections, SubscriptionState, TypedRow as _};
+use freehold_projections::{
+    Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus, TypedRow as _,
+};
 use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteReadModels};
 use proptest::prelude::*;
 
@@ -390,6 +392,98 @@ async fn rolling_back_swaps_to_the_generation_before() {
     let (items, shelves, _) = shown(&*models).await;
     assert_eq!((items, shelves), plain(&events));
     projections.stop().await;
+}
+
+/// A generation that was rejected by a roll back is not what a later roll back goes to, whatever
+/// the process it happens in.
+#[tokio::test(flavor = "multi_thread")]
+async fn rolling_back_goes_to_what_answered_before_also_after_a_roll_back() {
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = memory_log();
+        append(&*log, &Dice::new(12).events(100)).await;
+        settled::<1>(&log, folder.path()).await;
+        let models = models_in(folder.path());
+        let mut projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+        let mut seen = Vec::new();
+        for step in ["rebuild", "back", "rebuild", "back", "back", "rebuild", "rebuild", "back"] {
+            if restarts {
+                projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+            }
+            let now = match step {
+                "rebuild" => projections.rebuild("shelves").unwrap().finished().await,
+                _ => projections.roll_back("shelves").await,
+            };
+            let generations = models.generations("shelves").await.unwrap();
+            let retired = generations.iter().filter(|g| g.state == GenerationState::Retired);
+            let retired: Vec<u32> = retired.map(|g| g.id.number).collect();
+            assert_eq!(generations.len(), 2, "{step}: {generations:?}");
+            seen.push((now.unwrap().number, retired[0]));
+        }
+        assert_eq!(seen, [(2, 1), (1, 2), (3, 1), (1, 3), (3, 1), (4, 3), (5, 4), (4, 5)]);
+    }
+}
+
+/// Generations that another process swaps and drops are no failure of the live subscription.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_dropped_by_another_process_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let dice = Dice::new(13);
+    let head = append(&*log, &dice.events(100)).await;
+    let live = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    live.start();
+    reach(&live, head).await;
+    let mut watched = live.live("shelves").unwrap();
+    let failed = tokio::spawn(async move {
+        let failed = |status: &SubscriptionStatus| {
+            matches!(status.state, SubscriptionState::Failed(_)).then(|| status.clone())
+        };
+        let status = watched.wait_for(|status| {
+            failed(status).is_some() || status.state == SubscriptionState::Stopped
+        });
+        failed(&status.await.unwrap())
+    });
+
+    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    for _ in 0..2 {
+        other.rebuild("shelves").unwrap().finished().await.unwrap();
+    }
+    let head = append(&*log, &dice.events(10)).await;
+    live.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    live.stop().await;
+
+    assert_eq!(failed.await.unwrap(), None);
+    let (_, checkpoint) = all::<ShelfRow>(&*models_in(folder.path())).await;
+    assert_eq!(checkpoint, head, "it went on with the generation that answers");
+}
+
+/// Events of no interest count where following ends: nothing is behind that has seen everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_is_stored_at_a_stop_and_at_a_swap() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let noise = async || append_raw(&*log, "note-1", [("Noted", b"{}".to_vec())]).await;
+    let models = models_in(folder.path());
+    let checkpoints = async || {
+        let generations = models.generations("shelves").await.unwrap();
+        generations.iter().map(|generation| generation.checkpoint).collect::<Vec<_>>()
+    };
+    let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+    projections.start();
+    for _ in 0..3 {
+        let head = noise().await;
+        projections.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    }
+    projections.stop().await;
+    assert_eq!(checkpoints().await, [GlobalPosition(3)]);
+
+    projections.rebuild("shelves").unwrap().finished().await.unwrap();
+    assert_eq!(checkpoints().await, [GlobalPosition(3); 2]);
+
+    noise().await;
+    projections.roll_back("shelves").await.unwrap();
+    assert_eq!(checkpoints().await, [GlobalPosition(4), GlobalPosition(3)]);
 }
 
 /// A new version fills its own tables while the old ones answer; the old version, started again,

@@ -15,6 +15,7 @@ use crate::graphql::connection::Projected;
 #[tokio::test]
 async fn a_position_not_yet_reached_is_waited_for_and_then_refused() {
     let world = World::new().await;
+    world.log_through(8).await;
     world.put_through([listing(1)], GlobalPosition(7)).await;
     let seen = world.ask("{ listings(minPosition: \"7\") { nodes { title } } }").await;
     assert_eq!(seen["listings"]["nodes"], json!([{"title": "Flat 1"}]));
@@ -41,6 +42,7 @@ async fn a_position_not_yet_reached_is_waited_for_and_then_refused() {
 #[tokio::test]
 async fn a_position_reached_in_time_is_answered() {
     let world = World::new().await;
+    world.log_through(3).await;
     let ask = world.ask("{ listings(minPosition: \"3\") { nodes { title } } }");
     let write = async {
         tokio::time::sleep(Duration::from_millis(15)).await;
@@ -51,8 +53,25 @@ async fn a_position_reached_in_time_is_answered() {
 }
 
 #[tokio::test]
+async fn a_position_beyond_the_log_is_refused_with_its_end() {
+    let world = World::new().await;
+    world.log_through(2).await;
+
+    let response = world.execute("{ listings(minPosition: \"3\") { totalCount } }").await;
+
+    let [error] = &response.errors[..] else { panic!("{response:?}") };
+    assert_eq!(error.message, "minPosition: is beyond the end of this log, which is at 2");
+    let extensions = serde_json::to_value(&error.extensions).unwrap();
+    assert_eq!(
+        (&extensions["code"], &extensions["field"]),
+        (&json!("BAD_USER_INPUT"), &json!("minPosition"))
+    );
+}
+
+#[tokio::test]
 async fn a_read_model_that_was_never_built_says_so() {
     let world = World::unbuilt(Limits::default());
+    world.log_through(1).await;
     let expected = json!({"code": "NOT_BUILT", "projection": "listings"});
     for document in [
         "{ listings { totalCount } }",

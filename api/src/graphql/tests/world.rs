@@ -274,6 +274,13 @@ impl World {
         self.append_event(TENANT, stream, new).await
     }
 
+    /// Appends to an empty log until it ends at a position.
+    pub(super) async fn log_through(&self, end: u64) {
+        for _ in 0..end {
+            self.append_named("property-1", "PropertyArchived").await;
+        }
+    }
+
     async fn append_event(&self, tenant: &str, stream: &str, event: NewEvent) -> GlobalPosition {
         let request = AppendRequest {
             log: LogName::DOMAIN,
