@@ -287,7 +287,7 @@ fn an_import_shows_what_was_bent_and_where() {
         .map(|row| json!([row["line"], row["kind"], row["code"], row["field"]]))
         .collect();
     assert!(said.contains(&json!([3, "error", "WRONG_TYPE", "rent"])), "{said:?}");
-    assert!(said.contains(&json!([2, "warning", "CURRENCY_ASSUMED", "data.price"])), "{said:?}");
+    assert!(said.contains(&json!([2, "warning", "CURRENCY_ASSUMED", "rent"])), "{said:?}");
     assert!(said.contains(&json!([5, "warning", "CELLS_MISSING", null])), "{said:?}");
     let told = err(&output);
     assert!(told.contains("3 created, 0 updated, 0 unchanged, 1 refused, "), "{told}");
@@ -299,8 +299,29 @@ fn an_import_shows_what_was_bent_and_where() {
     let table = format!("reference,rent\n{rows}");
     let output = imported(folder.path(), &table, &["--format", "table"]);
     let shown = std::str::from_utf8(&output.stdout).unwrap().lines().count();
-    assert_eq!(shown, 1 + 3 * 2, "a header and two warnings of each code");
+    assert_eq!(shown, 1 + 2 * 2, "a header and two warnings of each code");
     assert!(err(&output).contains("--format ndjson shows all"), "{}", err(&output));
+}
+
+#[test]
+fn an_import_of_a_file_without_rows_or_references_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = imported(folder.path(), "", &[]);
+    assert_eq!(empty.status.code(), Some(0));
+    assert!(err(&empty).contains("feed.csv has no rows"), "{}", err(&empty));
+    let other = imported(folder.path(), "name,beds\na,1\n", &[]);
+    assert_eq!(other.status.code(), Some(5));
+    assert!(err(&other).contains("name one property_id or reference"), "{}", err(&other));
+    let swallowed = imported(folder.path(), "reference,summary\na,x\nb,\"y\nc,z\n", &[]);
+    assert_eq!(swallowed.status.code(), Some(5));
+    assert_eq!(lines(&swallowed)[0]["code"], "UNCLOSED_QUOTE");
+    assert!(err(&swallowed).contains("1 created"), "{}", err(&swallowed));
+
+    let serving = Serving::start(&folder.path().join("store"));
+    let used = imported(folder.path(), "reference\na\n", &[]);
+    assert_eq!(used.status.code(), Some(6));
+    assert!(err(&used).contains("POST /api/events/property"), "{}", err(&used));
+    drop(serving);
 }
 
 #[test]

@@ -16,7 +16,11 @@ pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process writes to it.
-    #[error("{} is in use by another process; stop it or open the file read-only", path.display())]
+    #[error(
+        "{} is in use by another process, such as `freehold serve` or `demo`; stop it, send what \
+         is new to its POST /api/events/property, or name another folder with --store",
+        path.display()
+    )]
     InUse {
         /// The file.
         path: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::IsTerminal as _;
+use std::io::{Cursor, IsTerminal as _, Read, Seek};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -21,6 +21,10 @@ use crate::platform::Caller;
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// The file
+    ///
+    /// A row of a table says how a property is: when several have one reference, the last
+    /// counts. Rows with an event_type, and lines of JSON, may tell one thing after another, and
+    /// all are taken.
     file: PathBuf,
     /// Whose references the file holds, such as the feed's name
     #[arg(long, value_parser = source)]
@@ -71,7 +75,23 @@ impl Import {
             CliError::new(Exit::NotFound, format!("{path} cannot be read: {error}"))
         };
         let file = File::open(&self.file).map_err(unreadable)?;
-        let bytes = file.metadata().map_err(unreadable)?.len();
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_file() {
+            return self.load(global, format, (&file, metadata.len()));
+        }
+        // A pipe cannot be read twice.
+        let mut text = Vec::new();
+        (&file).read_to_end(&mut text).map_err(unreadable)?;
+        let bytes = text.len() as u64;
+        self.load(global, format, (Cursor::new(text), bytes))
+    }
+
+    fn load(
+        &self,
+        global: &Global,
+        format: FileFormat,
+        file: (impl Read + Seek, u64),
+    ) -> Result<(), CliError> {
         let config = global.load([])?.config;
         super::block_on(async {
             let node = Node::open(&config)?;
@@ -110,7 +130,6 @@ impl Import {
                     }
                 }
             };
-            let file = (file, bytes);
             let report = import_file(&node.ingest, &sender, format, file, &*bars, &mut show).await;
             drop(bars);
             node.stop().await;
@@ -119,13 +138,22 @@ impl Import {
                 rows.finish()?;
             }
             let report = report?;
+            if report.rows() == 0 {
+                output.note(&format!("{} has no rows", self.file.display()));
+                return Ok(());
+            }
             output.note(&summary(&report, all));
             if report.refused == 0 {
                 return Ok(());
             }
             let were = if report.refused == 1 { "was" } else { "were" };
             let refused = counted(report.refused, "row", "rows");
-            let message = format!("{refused} {were} refused; the others are stored");
+            let stored = if report.errors.contains_key("UNCLOSED_QUOTE") {
+                "of those before the quote that is never closed the others"
+            } else {
+                "the others"
+            };
+            let message = format!("{refused} {were} refused; {stored} are stored");
             Err(CliError::new(Exit::Refused, message))
         })
     }
@@ -146,7 +174,7 @@ impl Import {
 
 /// What came of the rows; of errors and warnings how many of each code.
 fn summary(report: &FileReport, all: bool) -> String {
-    let FileReport { created, updated, unchanged, refused, errors, warnings } = report;
+    let FileReport { created, updated, unchanged, left_out, refused, errors, warnings } = report;
     let sum = |counts: &BTreeMap<&'static str, u64>| counts.values().sum::<u64>();
     let (errors_sum, warnings_sum) = (sum(errors), sum(warnings));
     let mut summary = format!(
@@ -157,6 +185,12 @@ fn summary(report: &FileReport, all: bool) -> String {
         HumanCount(*refused),
         counted(warnings_sum, "warning", "warnings"),
     );
+    if *left_out > 0 {
+        summary += &format!(
+            "\nleft out {}: a later row has the same reference",
+            counted(*left_out, "row", "rows")
+        );
+    }
     let mut by_code = |kind: &str, counts: &BTreeMap<&'static str, u64>| {
         if counts.is_empty() {
             return;
@@ -166,8 +200,8 @@ fn summary(report: &FileReport, all: bool) -> String {
     };
     by_code("errors", errors);
     by_code("warnings", warnings);
-    let left_out = errors_sum > ERRORS_SHOWN || warnings.values().any(|sum| *sum > WARNINGS_SHOWN);
-    if left_out && !all {
+    let hidden = errors_sum > ERRORS_SHOWN || warnings.values().any(|sum| *sum > WARNINGS_SHOWN);
+    if hidden && !all {
         summary += &format!(
             "\nshown are the first {ERRORS_SHOWN} errors and {WARNINGS_SHOWN} warnings of each code; \
              --format ndjson shows all"

@@ -76,7 +76,8 @@ impl Demo {
             let output = global.output();
             let store =
                 global.store.iter().map(|url| format!(" --store {url}")).collect::<String>();
-            serve(&config, node, |address| output.note(&introduction(address, &store))).await
+            let watch = format!("{} events tail{store}", program());
+            serve(&config, node, |address| output.note(&introduction(address, &watch))).await
         })
     }
 }
@@ -171,8 +172,15 @@ fn application(config: &Config, node: &Arc<Node>) -> Application {
     }
 }
 
+/// This program as it was called: who built it here does not have it on the PATH.
+fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_else(|| "freehold".into());
+    let called = called.to_string_lossy();
+    if called.contains(' ') { format!("'{called}'") } else { called.into_owned() }
+}
+
 /// What to open and what to try, in commands that can be pasted.
-fn introduction(address: std::net::SocketAddr, store: &str) -> String {
+fn introduction(address: std::net::SocketAddr, watch: &str) -> String {
     let event =
         r#"{"property_id":"test-123","event_type":"property_updated","data":{"price":2000}}"#;
     let search = concat!(
@@ -186,7 +194,7 @@ Open http://{address}/graphql in a browser, or try:
 
 1. search   curl -s http://{address}/graphql {json} -d '{search}'
 2. send     curl -s http://{address}/api/events/property {json} -d '{event}'
-3. watch    freehold events tail{store}
+3. watch    {watch}
 
 Ctrl-C stops; run it again and everything is still there."
     )
@@ -245,6 +253,7 @@ impl From<ImportError> for CliError {
         let exit = match &error {
             ImportError::Unreadable(_) => Exit::NotFound,
             ImportError::Malformed { .. } => Exit::Usage,
+            ImportError::NotATable(_) => Exit::Refused,
             ImportError::Stopped(_) => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())

@@ -39,6 +39,9 @@ pub enum ImportError {
         /// What is wrong with it.
         what: String,
     },
+    /// A file has no header to read its rows by.
+    #[error("{0}; nothing was imported")]
+    NotATable(String),
     /// The log did not take a row, also when asked again.
     #[error("the log does not take more rows: {0}; start the import again to go on")]
     Stopped(String),

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::Cursor;
 
 use freehold_ports::LogName;
 use serde_json::Value;
@@ -140,7 +141,7 @@ async fn the_tables_are_as_long_as_the_markers_say() {
 async fn a_table_of_a_feed_is_imported_and_again_changes_nothing() {
     let world = World::new();
     let table = "reference,rent,currency,beds,status\na,900,GBP,2,\nb,,,3,\nc,oops,GBP,1,\n";
-    let file = || (table.as_bytes(), table.len() as u64);
+    let file = || (Cursor::new(table), table.len() as u64);
     let sender = world.sender_of("crm");
     let mut refused = Vec::new();
     let mut show = |line, answer: &ItemAnswer| {
@@ -169,7 +170,7 @@ async fn lines_of_a_feed_are_imported_through_a_full_queue() {
             format!("{{\"property_id\": \"p-{}\", \"data\": {{\"beds\": {}}}}}\n", n % 50, n % 7)
         })
         .collect();
-    let file = (lines.as_bytes(), lines.len() as u64);
+    let file = (Cursor::new(&lines), lines.len() as u64);
     let nobody = &mut |_, _: &ItemAnswer| {};
     let sender = world.sender();
     let report =
@@ -189,7 +190,7 @@ async fn rows_with_other_cells_than_the_header_are_not_taken_without_a_word() {
         let codes = notices.map(|notice| notice.code).filter(|code| code.starts_with("CELLS"));
         said.extend(codes.map(|code| (line, code, answer.status)));
     };
-    let file = (table.as_bytes(), table.len() as u64);
+    let file = (Cursor::new(table), table.len() as u64);
     let sender = world.sender();
     let report =
         import_file(&world.ingest, &sender, FileFormat::Csv, file, &Silent, &mut show).await;
@@ -202,6 +203,113 @@ async fn rows_with_other_cells_than_the_header_are_not_taken_without_a_word() {
     );
     assert_eq!(report.warnings["CELLS_MISSING"], 1);
     assert_eq!(report.errors["CELLS_TOO_MANY"], 1);
+}
+
+/// Imports a file and tells what was said of which line.
+async fn imported(
+    world: &World,
+    format: FileFormat,
+    file: impl AsRef<[u8]>,
+) -> (Result<FileReport, ImportError>, Vec<(u64, &'static str, String)>) {
+    let mut said = Vec::new();
+    let mut show = |line, answer: &ItemAnswer| {
+        let notices = answer.errors.iter().chain(&answer.warnings);
+        said.extend(notices.map(|one| (line, one.code, one.field.clone().unwrap_or_default())));
+    };
+    let sender = world.sender_of("crm");
+    let bytes = file.as_ref().len() as u64;
+    let file = (Cursor::new(file), bytes);
+    let report = import_file(&world.ingest, &sender, format, file, &Silent, &mut show).await;
+    (report, said)
+}
+
+#[tokio::test]
+async fn a_quote_that_is_never_closed_costs_no_row_without_a_word() {
+    let world = World::new();
+    let table = "\u{feff}\"reference\",beds,summary\r\nd1,1,\"a \"\"quoted\"\"\r\nline\" \r\n\
+                 d2,2,\"never closed\r\nd3,3,x\r\nd4,4,y\r\n";
+    let (report, said) = imported(&world, FileFormat::Csv, table).await;
+    let report = report.unwrap();
+    assert_eq!((report.created, report.refused), (1, 1));
+    assert_eq!(said, [(4, "UNCLOSED_QUOTE", String::new())]);
+
+    // The next quote ends it, in the middle of a row.
+    let table = "reference,summary\ne1,\"never closed\ne2,\"x\"\ne3,5\" pipe\n";
+    let (report, said) = imported(&world, FileFormat::Csv, table).await;
+    let report = report.unwrap();
+    assert_eq!((report.created, report.refused), (1, 1));
+    assert_eq!(said, [(2, "MISPLACED_QUOTE", String::new())]);
+    let (report, _) = imported(&world, FileFormat::Csv, "reference,\"beds\na,1\n").await;
+    assert!(matches!(report, Err(ImportError::NotATable(what)) if what.contains("never closed")));
+    let names = world.events(LogName::DOMAIN).await;
+    assert_eq!(names.len(), 2, "nothing is made of what was swallowed");
+}
+
+#[tokio::test]
+async fn of_rows_with_one_reference_the_last_counts() {
+    let world = World::new();
+    let table = "reference,beds,source\na,1,\nb,1,\na,2,crm\na,3,\na,4,other\n";
+    let (first, said) = imported(&world, FileFormat::Csv, table).await;
+    let first = first.unwrap();
+    assert_eq!((first.created, first.left_out), (3, 2));
+    let twice = "DUPLICATE_REFERENCE";
+    assert_eq!(said, [(2, twice, String::new()), (4, twice, String::new())]);
+    let stored = content(&world).await;
+    let (again, _) = imported(&world, FileFormat::Csv, table).await;
+    let again = again.unwrap();
+    assert_eq!((again.created, again.updated, again.unchanged, again.left_out), (0, 0, 3, 2));
+    assert_eq!(content(&world).await, stored);
+
+    let table = "reference,event_type,beds\ne,property_updated,1\ne,property_updated,2\n";
+    let (events, said) = imported(&world, FileFormat::Csv, table).await;
+    let events = events.unwrap();
+    assert_eq!((events.created, events.updated, said), (1, 1, vec![]));
+}
+
+#[tokio::test]
+async fn what_is_said_names_the_columns_of_the_file_each_unknown_one_once() {
+    let world = World::new();
+    let table = "Ref Nr,id,Asking Price,bedz\nx,a,900,1\nx,b,oops,2\nx,,1,3\n";
+    let (report, mut said) = imported(&world, FileFormat::Csv, table).await;
+    assert_eq!(report.unwrap().refused, 2);
+    said.retain(|(_, code, _)| *code != "FREQUENCY_ASSUMED");
+    said.sort_unstable();
+    let said: Vec<_> = said.iter().map(|(line, code, field)| (*line, *code, &**field)).collect();
+    let wanted = [
+        (2, "CURRENCY_ASSUMED", "Asking Price"),
+        (2, "UNKNOWN_FIELD", "Ref Nr"),
+        (2, "UNKNOWN_FIELD", "bedz"),
+        (3, "WRONG_TYPE", "Asking Price"),
+        (4, "REFERENCE_MISSING", "id"),
+    ];
+    assert_eq!(said, wanted);
+}
+
+#[tokio::test]
+async fn a_file_of_another_shape_is_read_or_says_why_not() {
+    let world = World::new();
+    let csv = FileFormat::Csv;
+    for table in ["reference;beds\ns;1\n", "reference\tbeds\nt\t1\n", "reference\nu\n"] {
+        let (report, said) = imported(&world, csv, table).await;
+        assert_eq!((report.unwrap().created, said), (1, vec![]), "{table}");
+    }
+    for nothing in ["", "\n\n", "reference,beds\n"] {
+        let (report, said) = imported(&world, csv, nothing).await;
+        assert_eq!((report.unwrap().rows(), said), (0, vec![]), "{nothing:?}");
+    }
+    let (report, _) = imported(&world, csv, "name,beds\na,1\n").await;
+    let error = report.unwrap_err().to_string();
+    assert!(error.contains("property_id") && error.contains("name, beds"), "{error}");
+    let (report, _) = imported(&world, csv, b"reference,stra\xdfe\na,1\n").await;
+    let error = report.unwrap_err().to_string();
+    assert!(error.contains("line 1, is not UTF-8 text"), "{error}");
+
+    let not_utf8 = vec![(3, "NOT_UTF8", String::new())];
+    let (report, said) = imported(&world, csv, b"reference,city\nv,x\nw,K\xf6ln\n").await;
+    assert_eq!((report.unwrap().refused, said), (1, not_utf8.clone()));
+    let lines = b"{\"id\": \"x\"}\n\n{\"id\": \"K\xf6ln\"}\n";
+    let (report, said) = imported(&world, FileFormat::Ndjson, lines).await;
+    assert_eq!((report.unwrap().refused, said), (1, not_utf8));
 }
 
 /// Counts what a bar would show: of each part its total and how much of it was done.
@@ -226,7 +334,7 @@ async fn every_part_ends_with_as_much_done_as_there_is() {
     let counts = Counts::default();
     import(&world.platform, "acme".into(), &counts, SOME).await.unwrap();
     let table = "reference,beds\na,1\nb,2\n";
-    let file = (table.as_bytes(), table.len() as u64);
+    let file = (Cursor::new(table), table.len() as u64);
     let nobody = &mut |_, _: &ItemAnswer| {};
     let sender = world.sender();
     import_file(&world.ingest, &sender, FileFormat::Csv, file, &counts, nobody).await.unwrap();

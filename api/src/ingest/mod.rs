@@ -18,6 +18,7 @@ mod property;
 mod quality;
 mod read;
 mod record;
+mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 mod update;
@@ -38,6 +39,7 @@ pub use answer::{Answer, Change, ItemAnswer, Notice, ProjectionLag, Status, Stor
 pub use body::{Body, BodyRefused, MAX_ITEMS, split};
 pub use http::routes;
 pub use plan::IngestDefaults;
+pub(crate) use table::Columns;
 
 use answer::{Notices, seconds_between};
 use lookups::Lookups;

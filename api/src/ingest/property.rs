@@ -622,15 +622,9 @@ fn fact_of(field: PropertyField) -> Option<FactField> {
     })
 }
 
-/// The path at which a sender named a field of a command, and what was sent there.
-pub(super) fn sent_at<'d>(
-    data: &'d SentFields<'_, PropertyField>,
-    command_field: &str,
-) -> (Option<String>, Option<&'d Json<'d>>) {
-    let field = command_field.strip_prefix("facts.").unwrap_or(command_field);
-    let (field, part) = field.split_once(['.', '[']).unwrap_or((field, ""));
-    let names = [part, field];
-    let families: &[PropertyField] = match field {
+/// The fields in which senders say one thing that the domain knows, when there are several.
+pub(super) fn family_of(field: &str) -> &'static [PropertyField] {
+    match field {
         "price" => &[
             PropertyField::Price,
             PropertyField::PriceMinor,
@@ -652,10 +646,19 @@ pub(super) fn sent_at<'d>(
             PropertyField::LotAreaAcres,
         ],
         "media" => &[PropertyField::Media, PropertyField::Photos],
-        "reference" | "source" if part.is_empty() => &[],
         _ => &[],
-    };
-    let by_family = families.iter().find_map(|field| data.get(*field));
+    }
+}
+
+/// The path at which a sender named a field of a command, and what was sent there.
+pub(super) fn sent_at<'d>(
+    data: &'d SentFields<'_, PropertyField>,
+    command_field: &str,
+) -> (Option<String>, Option<&'d Json<'d>>) {
+    let field = command_field.strip_prefix("facts.").unwrap_or(command_field);
+    let (field, part) = field.split_once(['.', '[']).unwrap_or((field, ""));
+    let names = [part, field];
+    let by_family = family_of(field).iter().find_map(|field| data.get(*field));
     let by_name = || names.iter().find_map(|name| data.get(PROPERTY_FIELDS.find(name)?));
     match by_family.or_else(by_name) {
         Some(sent) => (Some(sent.path()), Some(&sent.value)),
