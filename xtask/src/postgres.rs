@@ -74,3 +74,24 @@ impl Drop for Postgres {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::Postgres;
+
+    #[test]
+    #[ignore = "needs PostgreSQL on this machine"]
+    fn a_server_answers_until_it_is_dropped_and_leaves_nothing() {
+        let server = Postgres::start().unwrap();
+        let folder = server.folder.clone();
+        let address = server.url.split(['@', '/']).nth(3).unwrap().to_owned();
+        TcpStream::connect(&address).unwrap();
+
+        drop(server);
+
+        assert!(TcpStream::connect(&address).is_err());
+        assert!(!folder.exists());
+    }
+}
