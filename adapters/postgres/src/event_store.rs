@@ -39,7 +39,7 @@ const SCHEMA: Part = Part {
             sql: include_str!("../../../migrations/postgres/0001_logs_and_names.sql"),
         },
         Migration { number: 2, sql: include_str!("../../../migrations/postgres/0002_events.sql") },
-        Migration { number: 3, sql: include_str!("../../../migrations/postgres/0003_append.sql") },
+        Migration { number: 5, sql: include_str!("../../../migrations/postgres/0005_append.sql") },
     ],
 };
 

@@ -20,8 +20,8 @@ use crate::database::{Database, Migration, Part};
 const SCHEMA: Part = Part {
     name: "keys",
     migrations: &[Migration {
-        number: 4,
-        sql: include_str!("../../../migrations/postgres/0004_data_keys.sql"),
+        number: 3,
+        sql: include_str!("../../../migrations/postgres/0003_data_keys.sql"),
     }],
 };
 

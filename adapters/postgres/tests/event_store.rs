@@ -146,6 +146,8 @@ async fn a_tag_claimed_in_two_processes_at_once_is_given_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn connections_that_are_cut_lose_and_double_nothing() {
+    let events_of_a_writer: u64 =
+        std::env::var("FREEHOLD_TORTURE_EVENTS").map_or(150, |events| events.parse().unwrap());
     let schema = Schema::new();
     let store = Arc::new(open(&schema).await);
     let mut operator = schema.operator().await;
@@ -153,7 +155,7 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
         let store = store.clone();
         tokio::spawn(async move {
             let (stream, mut unknown, mut last) = (a_new_stream(), 0, None);
-            for n in 0..150 {
+            for n in 0..events_of_a_writer {
                 let request = to(&stream, exactly(n), &format!("{writer}/{n}"));
                 // Until there is an answer; the command id makes it one.
                 let appended = loop {
@@ -178,9 +180,12 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
     let mut cuts = 0;
     while !writers.is_finished() {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let ended: i64 =
-            sqlx::query_scalar(cut).bind(schema.name()).fetch_one(&mut operator).await.unwrap();
-        cuts += ended;
+        let ended = sqlx::query_scalar::<_, i64>(cut).bind(schema.name());
+        match ended.fetch_one(&mut operator).await {
+            Ok(ended) => cuts += ended,
+            // Somebody crashed the server; the documented run does.
+            Err(_) => operator = schema.operator_again().await,
+        }
     }
     let unknown: u64 = writers.await.unwrap().into_iter().map(Result::unwrap).sum();
 
@@ -188,7 +193,12 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
     assert!(cuts > 3, "the test cut nothing");
     let events = all(&store).await;
     let texts: HashSet<&[u8]> = events.iter().map(|event| &*event.payload).collect();
-    assert_eq!((events.len(), texts.len()), (16 * 150, 16 * 150));
+    let positions: Vec<u64> = events.iter().map(|event| event.position.0).collect();
+    assert_eq!(positions, (1..=16 * events_of_a_writer).collect::<Vec<_>>());
+    assert_eq!(
+        (events.len(), texts.len()),
+        (16 * events_of_a_writer as usize, 16 * events_of_a_writer as usize)
+    );
     assert_sound(&store).await;
 }
 
@@ -514,12 +524,14 @@ async fn nothing_is_scanned_whatever_the_server_knows_of_its_tables() {
             let after = GlobalPosition(first.position.0 - 1);
             assert_eq!(page(&store, after, 2).await.len(), 2);
         }
+        // A page of as many streams as events, if there are so many.
+        page(&store, GlobalPosition(100), 1_000).await;
         store.close().await;
         drop(store);
         tokio::time::sleep(Duration::from_secs(2)).await;
         let after = touched(&mut operator).await;
         println!("{events} events: {} rows touched", after - before);
-        assert!(after - before < 1_000, "{} rows touched", after - before);
+        assert!(after - before < 3_000, "{} rows touched", after - before);
     }
 }
 
@@ -622,7 +634,7 @@ async fn store_version(store: &PostgresEventStore, stream: &StreamId) -> u64 {
 }
 
 async fn all(store: &PostgresEventStore) -> Vec<RecordedEvent> {
-    page(store, GlobalPosition(0), 10_000).await
+    page(store, GlobalPosition(0), 1_000_000).await
 }
 
 async fn page(store: &PostgresEventStore, after: GlobalPosition, limit: u32) -> Vec<RecordedEvent> {

@@ -278,6 +278,8 @@ impl Reader {
         Ok(texts)
     }
 
+    /// A LIMIT inside a subselect forces one index probe for each element: on a table that the
+    /// planner believes empty it would rather read all of it.
     async fn look_up(
         &self,
         connection: &mut PgConnection,
@@ -286,7 +288,10 @@ impl Reader {
     ) -> Result<(), ReadError> {
         let missing = missing(&texts.streams);
         if !missing.is_empty() {
-            let sql = "SELECT id, name FROM stream WHERE log_id = $1 AND id = ANY ($2)";
+            let sql = "SELECT id, found.name FROM unnest($2::bigint[]) AS asked (id)
+                 CROSS JOIN LATERAL (
+                     SELECT name FROM stream WHERE log_id = $1 AND stream.id = asked.id LIMIT 1
+                 ) AS found";
             let found = sqlx::query_as(sql).bind(log.id).bind(missing).fetch_all(&mut *connection);
             let found: Vec<(i64, String)> = found.await.map_err(unavailable)?;
             let mut known = self.known();
@@ -298,7 +303,10 @@ impl Reader {
         }
         let missing = self::missing(&texts.names);
         if !missing.is_empty() {
-            let sql = "SELECT id, text FROM name WHERE id = ANY ($1)";
+            let sql = "SELECT id, found.text FROM unnest($1::integer[]) AS asked (id)
+                 CROSS JOIN LATERAL (
+                     SELECT text FROM name WHERE name.id = asked.id LIMIT 1
+                 ) AS found";
             let found = sqlx::query_as(sql).bind(missing).fetch_all(&mut *connection);
             let found: Vec<(i32, String)> = found.await.map_err(unavailable)?;
             let mut known = self.known();

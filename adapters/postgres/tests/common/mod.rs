@@ -47,6 +47,18 @@ impl Schema {
         PgConnection::connect(&self.url()).await.unwrap()
     }
 
+    /// A connection to a server that may be starting.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) async fn operator_again(&self) -> PgConnection {
+        for _ in 0..300 {
+            if let Ok(connection) = PgConnection::connect(&self.url()).await {
+                return connection;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("the server does not come back");
+    }
+
     /// Runs a statement on a thread of its own: tests are async, and dropping is not.
     fn run(&self, sql: String) {
         let server = self.server.clone();
