@@ -11,6 +11,9 @@ use crate::config::{Log, LogFormat};
 
 const REQUEST_SECONDS: [f64; 11] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+const STORE_SECONDS: [f64; 10] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
+const BATCH_REQUESTS: [f64; 8] = [1.0, 2.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
 
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
@@ -20,12 +23,18 @@ pub struct LogError {
     source: tracing_subscriber::filter::ParseError,
 }
 
-/// Sends log lines to stderr; data goes to stdout alone.
+/// Which lines are logged.
 ///
 /// - Errors: if `log.level` is not a list of filter directives.
+pub fn log_filter(log: &Log) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(&log.level).map_err(|source| LogError { level: log.level.clone(), source })
+}
+
+/// Sends log lines to stderr; data goes to stdout alone.
+///
+/// - Errors: as [`log_filter`].
 pub fn start_logging(log: &Log) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&log.level)
-        .map_err(|source| LogError { level: log.level.clone(), source })?;
+    let filter = log_filter(log)?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -47,13 +56,18 @@ impl Metrics {
     pub fn of_process() -> Self {
         static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
         let handle = RECORDER.get_or_init(|| {
-            let builder = PrometheusBuilder::new()
-                .set_buckets_for_metric(
-                    Matcher::Suffix("_duration_seconds".to_owned()),
-                    &REQUEST_SECONDS,
-                )
-                .expect("the list of buckets is not empty");
-            let recorder = builder.build_recorder();
+            let recorder = [
+                (Matcher::Suffix("_duration_seconds".to_owned()), &REQUEST_SECONDS[..]),
+                (Matcher::Suffix("_commit_seconds".to_owned()), &STORE_SECONDS),
+                (Matcher::Suffix("_checkpoint_seconds".to_owned()), &STORE_SECONDS),
+                (Matcher::Suffix("_batch_requests".to_owned()), &BATCH_REQUESTS),
+            ]
+            .into_iter()
+            .fold(PrometheusBuilder::new(), |builder, (metrics, buckets)| {
+                let builder = builder.set_buckets_for_metric(metrics, buckets);
+                builder.expect("no list of buckets is empty")
+            })
+            .build_recorder();
             let handle = recorder.handle();
             metrics::set_global_recorder(recorder)
                 .expect("no other recorder is installed in this process");
@@ -80,16 +94,40 @@ impl Metrics {
 }
 
 fn describe() {
+    let seconds = |name: &'static str, what: &'static str| {
+        describe_histogram!(name, Unit::Seconds, what);
+    };
     describe_counter!("freehold_http_requests_total", "Requests answered");
-    describe_histogram!(
-        "freehold_http_request_duration_seconds",
-        Unit::Seconds,
-        "Time until an answer began"
-    );
+    seconds("freehold_http_request_duration_seconds", "Time until an answer began");
     describe_gauge!("freehold_http_connections", "Open connections");
     describe_counter!("freehold_http_connections_refused_total", "Connections answered 503");
     describe_counter!("freehold_panics_total", "Panics that were caught");
     describe_counter!("freehold_graphql_operations_total", "Operations by kind and outcome");
     describe_gauge!("freehold_graphql_subscriptions", "Subscriptions running");
+    describe_counter!("freehold_ingest_items_total", "Items of feeds and web pages by status");
+    describe_counter!("validation_violations", "Rules that accepted items bent, by warning code");
+    describe_counter!("freehold_commands_total", "Commands by aggregate and outcome");
+    describe_counter!(
+        "freehold_command_conflicts_total",
+        "Times a command was decided again because another writer came first"
+    );
+    describe_histogram!(
+        "freehold_append_batch_requests",
+        Unit::Count,
+        "Appends that were waiting and became one commit"
+    );
+    seconds("freehold_append_commit_seconds", "Time until a batch of appends was on the disk");
+    seconds("freehold_log_checkpoint_seconds", "Time to copy the write-ahead log into its file");
+    describe_gauge!("freehold_subscription_position", "Last position whose effects are stored");
+    describe_gauge!("freehold_subscription_head_position", "Last known position of the log");
+    describe_gauge!(
+        "freehold_subscription_lag_seconds",
+        Unit::Seconds,
+        "Age of the oldest event not handled yet; 0 when there is none"
+    );
+    describe_gauge!("freehold_subscription_failed", "1 while it cannot go on, else 0");
+    describe_counter!("freehold_subscription_events_total", "Events handled");
+    describe_counter!("freehold_subscription_failures_total", "Attempts that failed");
+    describe_gauge!("freehold_build_info", "1, with the version of this program as a label");
     metrics::gauge!("freehold_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use freehold::http::TokenHash;
 use freehold::ingest::{Ingest, IngestDefaults, routes};
 use freehold::platform::Platform;
@@ -135,4 +138,92 @@ async fn writers_may_send_and_readers_may_not() {
     let writer = server.ask("POST", PATH, &["Authorization: Bearer feed-a"], item).await;
     assert_eq!(writer.status, 202);
     assert_eq!(writer.json()["items"][0]["source"], "feed-a");
+}
+
+/// Text packed as gzip does.
+fn packed(text: &[u8]) -> Vec<u8> {
+    let mut packing = GzEncoder::new(Vec::new(), Compression::best());
+    packing.write_all(text).unwrap();
+    packing.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_body_may_be_packed_with_gzip_and_not_otherwise() {
+    let server = start("").await;
+    let item = packed(br#"{"property_id":"a","data":{"beds":2}}"#);
+    for encoding in ["gzip", "X-GZIP", "identity, gzip"] {
+        let headers = [&*format!("Content-Encoding: {encoding}")];
+        let answer = server.ask_bytes("POST", PATH, &headers, &item).await;
+        assert_eq!(answer.status, 202, "{encoding}: {}", answer.text());
+        assert_eq!(answer.json()["items"][0]["reference"], "a");
+    }
+    for encoding in ["br", "gzip, gzip", "deflate", "zstd"] {
+        let headers = [&*format!("Content-Encoding: {encoding}")];
+        let answer = server.ask_bytes("POST", PATH, &headers, &item).await;
+        assert_eq!(answer.status, 415, "{encoding}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert_eq!(answer.headers["accept-encoding"], "gzip, identity");
+        let body = answer.json();
+        assert_eq!(body["code"], "CONTENT_ENCODING_UNSUPPORTED");
+        assert_eq!(body["accepted"], json!(["gzip", "identity"]));
+    }
+    let headers = ["Content-Encoding: gzip"];
+    for broken in [&item[..item.len() - 4], br#"{"property_id":"a"}"#] {
+        let answer = server.ask_bytes("POST", PATH, &headers, broken).await;
+        assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("GZIP_MALFORMED")));
+    }
+    let none = server.ask_bytes("POST", PATH, &headers, &packed(b"")).await;
+    assert_eq!((none.status, &none.json()["code"]), (400, &json!("BODY_EMPTY")));
+}
+
+#[tokio::test]
+async fn a_packed_body_may_have_several_members_and_not_endlessly_many() {
+    let server = start("").await;
+    let headers = ["Content-Encoding: gzip"];
+    let item = packed(b"{\"property_id\":\"a\"}\n");
+    let several = server.ask_bytes("POST", PATH, &headers, &item.repeat(3)).await;
+    assert_eq!(several.status, 202, "{}", several.text());
+    assert_eq!(several.json()["items"].as_array().unwrap().len(), 3);
+
+    let endless = [item, packed(b"").repeat(1_000)].concat();
+    assert!(endless.len() < 25_000);
+    let endless = server.ask_bytes("POST", PATH, &headers, &endless).await;
+    assert_eq!((endless.status, &endless.json()["code"]), (400, &json!("GZIP_MALFORMED")));
+}
+
+#[tokio::test]
+async fn a_packed_body_is_bounded_by_what_it_becomes() {
+    let server = start("").await;
+    // 50 MB of spaces, the body's limit being 1 MB.
+    let bomb = packed(&vec![b' '; 50_000_000]);
+    assert!(bomb.len() < 100_000);
+    let answer = server.ask_bytes("POST", PATH, &["Content-Encoding: gzip"], &bomb).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (413, &json!("BODY_TOO_LARGE")));
+}
+
+#[tokio::test]
+async fn a_body_is_json_or_lines_of_it() {
+    let server = start("").await;
+    let item = r#"{"property_id":"a"}"#;
+    for content_type in [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "text/json",
+        "application/vnd.feed+json",
+        "application/x-ndjson",
+        "application/jsonl",
+    ] {
+        let headers = [&*format!("Content-Type: {content_type}")];
+        let answer = server.ask("POST", PATH, &headers, item).await;
+        assert_eq!(answer.status, 202, "{content_type}");
+    }
+    for content_type in ["text/csv", "application/x-www-form-urlencoded", "text/plain", "json"] {
+        let headers = [&*format!("Content-Type: {content_type}")];
+        let answer = server.ask("POST", "/api/events/user", &headers, item).await;
+        assert_eq!(answer.status, 415, "{content_type}");
+        assert_eq!(answer.headers["accept-post"], "application/json, application/x-ndjson");
+        let body = answer.json();
+        assert_eq!(body["code"], "CONTENT_TYPE_UNSUPPORTED");
+        assert_eq!(body["accepted"], json!(["application/json", "application/x-ndjson"]));
+    }
 }

@@ -48,7 +48,8 @@ pub struct CommandExecutor {
 pub struct ExecutorOptions {
     /// The tenant's rules.
     pub policy: Policy,
-    /// How often a command is decided again after another writer came first.
+    /// How often a command is decided on what its stream holds, when other writers come first; what
+    /// a caller remembers is tried once before that.
     pub max_decisions: u32,
     /// A snapshot is saved whenever a stream's version passes a multiple of this.
     pub snapshot_every: u64,
@@ -385,6 +386,8 @@ impl CommandExecutor {
             Ok(None) | Err(_) if unanswered => {
                 Err(CommandError::OutcomeUnknown { command_id }.into())
             }
+            // Whether it was a no to its own effect is not known, so it is no answer yet.
+            Err(lookup) if failure.depends_on_state() => Err(lookup.into()),
             Ok(None) | Err(_) => Err(failure),
         }
     }
@@ -525,7 +528,7 @@ impl CommandExecutor {
             Err(AppendError::OutcomeUnknown { source, .. }) => {
                 *unanswered = true;
                 warn!(%command_id, error = %source, "append left without an answer, asking again");
-                tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts))).await;
+                tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts.max(1)))).await;
                 self.first_answer(asked).await
             }
             Err(AppendError::Unavailable { source }) => {
@@ -762,6 +765,7 @@ impl<P, R: Refusal> Failure<P, CommandError<R>> {
         match self {
             Self::Plan(_) => true,
             Self::Command(E::Refused(_) | E::Taken { .. } | E::VersionConflict { .. }) => true,
+            Self::Command(E::Invalid(_) | E::Codec(_)) => true,
             Self::Command(_) => false,
         }
     }

@@ -54,8 +54,9 @@ impl FeeFrequency {
 }
 
 impl Price {
-    /// The most minor units a price may have: what a signed 64-bit column can hold.
-    pub const MAX_AMOUNT_MINOR: u64 = i64::MAX as u64;
+    /// The most minor units a command may ask for, 90 trillion euros: more is a slip, and programs
+    /// that know numbers as floats only still read every digit of it. What is stored may be more.
+    pub const MAX_AMOUNT_MINOR: u64 = (1 << 53) - 1;
 
     /// Turns an amount into a price, once, at the edge.
     pub fn from_minor_units(

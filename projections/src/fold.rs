@@ -9,8 +9,9 @@ use freehold_ports::{
 
 use crate::{ApplyError, DecodeEvent, MalformedRow, ProjectedEvent, Projection, Rows};
 
-/// How many rows of a table stay in memory between pages, roughly.
-const ROWS_KEPT: usize = 50_000;
+/// How many bytes the rows of a table may take, roughly, that stay in memory between pages. What
+/// they point to (texts, lists) comes on top, and so do the rows of the last two pages.
+const BYTES_KEPT: usize = 32 << 20;
 
 /// How often one event may ask for further rows before that counts as its fault.
 const MAX_FETCHES_PER_EVENT: u32 = 100;
@@ -75,6 +76,11 @@ impl<P: Projection> Folder<P> {
         Self { projection, rows: Rows::default() }
     }
 
+    /// Keeps no row at hand.
+    pub(crate) fn forget_rows(&mut self) {
+        self.rows = Rows::default();
+    }
+
     /// The projection.
     pub fn projection(&self) -> &P {
         &self.projection
@@ -125,7 +131,7 @@ impl<P: Projection> Folder<P> {
             }
         }
         let changes = self.rows.take_changes();
-        self.rows.age(ROWS_KEPT);
+        self.rows.age(BYTES_KEPT);
         Ok(Folded { changes, applied, failure })
     }
 
@@ -158,13 +164,17 @@ impl<P: Projection> Folder<P> {
     }
 
     /// Runs events up to the first row each of them misses, so that all of those are fetched at
-    /// once.
+    /// once. What an event writes that misses none is seen by those after it: a row that is made
+    /// in a page names the rows of later events too.
     fn discover<'a>(&mut self, events: impl Iterator<Item = (&'a RecordedEvent, &'a P::Event)>) {
         for (recorded, event) in events {
             // What it says is for the real run: here only the rows it asks for count.
-            let _ = self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows);
-            self.rows.forget_event();
+            match self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows) {
+                Ok(()) => self.rows.guess_event(),
+                Err(_) => self.rows.forget_event(),
+            }
         }
+        self.rows.forget_guesses();
     }
 
     async fn fetch_asked(

@@ -369,7 +369,13 @@ impl Kept {
             Some(begun) => begun.id.clone(),
             None => self.create().await?,
         };
-        info!(projection = self.name(), version, generation = generation.number, "building");
+        let head = self.engine.store.head(&self.projection.log()).await;
+        let events = head.map_err(HandleError::unavailable)?.0;
+        // With no events there is nothing that takes time.
+        if events > 0 {
+            let generation = generation.number;
+            info!(projection = self.name(), version, generation, events, "building");
+        }
         let fill = self.begin_fill(generation.clone());
         let orders = self.orders.subscribe();
         let mut follower = self.follower(
@@ -389,7 +395,9 @@ impl Kept {
         }
         fill.phase.send_replace(Phase::Swapping);
         self.engine.models.activate(generation.clone()).await?;
-        info!(projection = self.name(), generation = generation.number, "activated");
+        if events > 0 {
+            info!(projection = self.name(), generation = generation.number, "activated");
+        }
         self.drop_older().await
     }
 

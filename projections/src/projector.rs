@@ -16,6 +16,9 @@ use crate::{FoldFailure, Folded, Folder, HandleError, Handler, Projection};
 /// From how many events on a page is folded on a thread that may be busy for long.
 const BUSY_FROM: usize = 100;
 
+/// After how long without events no rows are kept in memory.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// How often the checkpoint is stored, or the active generation looked up, when there are no
 /// events to handle.
 const SELDOM: Duration = Duration::from_secs(1);
@@ -77,6 +80,7 @@ impl<P: Projection> AnyProjection for P {
             under_way: None,
             stored_at: now,
             looked_at: now,
+            folded_at: None,
         })
     }
 }
@@ -108,6 +112,8 @@ struct Projector<P: Projection> {
     under_way: Option<(GlobalPosition, JoinHandle<Result<(), ReadModelError>>)>,
     stored_at: Instant,
     looked_at: Instant,
+    /// When the last page was folded, as long as its rows are at hand.
+    folded_at: Option<Instant>,
 }
 
 #[async_trait]
@@ -130,6 +136,7 @@ impl<P: Projection> Handler for Projector<P> {
             let _ = commit.await;
         }
         self.folder = Some(Folder::sharing(self.projection.clone()));
+        self.folded_at = None;
         let generation = self.find_generation().await?;
         self.stored = generation.checkpoint;
         self.seen = generation.checkpoint;
@@ -171,6 +178,10 @@ impl<P: Projection> Handler for Projector<P> {
             commit.map_err(HandleError::unavailable)?;
             self.stored = self.seen;
             self.stored_at = Instant::now();
+        }
+        if self.folded_at.is_some_and(|folded| folded.elapsed() > QUIET) {
+            self.folded_at = None;
+            self.folder.iter_mut().for_each(Folder::forget_rows);
         }
         self.notice_swap().await?;
         Ok(self.visible())
@@ -247,6 +258,7 @@ impl<P: Projection> Projector<P> {
             fold.await
         };
         self.folder = Some(folder);
+        self.folded_at = Some(Instant::now());
         folded.map_err(HandleError::unavailable)
     }
 

@@ -49,6 +49,16 @@ impl Rows {
         self.tables.iter_mut().for_each(|(_, table)| table.forget_staged());
     }
 
+    /// Lets later events see what the event wrote, until guesses are forgotten.
+    pub(crate) fn guess_event(&mut self) {
+        self.tables.iter_mut().for_each(|(_, table)| table.guess_staged());
+    }
+
+    /// Forgets every guess: rows are again what they surely are.
+    pub(crate) fn forget_guesses(&mut self) {
+        self.tables.iter_mut().for_each(|(_, table)| table.forget_guesses());
+    }
+
     /// Whether a row was asked for that is not loaded.
     pub(crate) fn lacks_some(&self) -> bool {
         self.tables.iter().any(|(_, table)| table.lacks_some())
@@ -83,8 +93,8 @@ impl Rows {
     ///
     /// Those of this page and the one before always stay: their changes may be on their way to the
     /// store, which therefore cannot be asked for them.
-    pub(crate) fn age(&mut self, most: usize) {
-        self.tables.iter_mut().for_each(|(_, table)| table.age(most));
+    pub(crate) fn age(&mut self, bytes: usize) {
+        self.tables.iter_mut().for_each(|(_, table)| table.age(bytes));
     }
 
     fn table<R: TypedRow>(&mut self) -> &mut LoadedTable<R> {
@@ -103,11 +113,13 @@ trait AnyTable: Any + Send + Sync {
     fn table(&self) -> &'static Table;
     fn keep_staged(&mut self);
     fn forget_staged(&mut self);
+    fn guess_staged(&mut self);
+    fn forget_guesses(&mut self);
     fn lacks_some(&self) -> bool;
     fn take_asked(&mut self) -> Vec<Key>;
     fn load(&mut self, keys: &[Key], rows: Vec<Row>) -> Result<(), MalformedRow>;
     fn take_changes(&mut self) -> Option<TableChanges>;
-    fn age(&mut self, most: usize);
+    fn age(&mut self, bytes: usize);
 }
 
 struct LoadedTable<R: TypedRow> {
@@ -119,6 +131,8 @@ struct LoadedTable<R: TypedRow> {
     changed: Vec<R::Key>,
     /// What the event at hand wrote, newest last.
     staged: Vec<(R::Key, Option<R>)>,
+    /// What rows may become, while events are looked ahead at.
+    guessed: HashMap<R::Key, Option<R>>,
     asked: Vec<R::Key>,
 }
 
@@ -129,6 +143,7 @@ impl<R: TypedRow> Default for LoadedTable<R> {
             aged: HashMap::new(),
             changed: Vec::new(),
             staged: Vec::new(),
+            guessed: HashMap::new(),
             asked: Vec::new(),
         }
     }
@@ -143,6 +158,9 @@ impl<R: TypedRow> LoadedTable<R> {
     fn get(&mut self, key: &R::Key) -> Result<Option<&R>, Missing> {
         if let Some(place) = self.staged.iter().rposition(|(staged, _)| staged == key) {
             return Ok(self.staged[place].1.as_ref());
+        }
+        if let Some(guessed) = self.guessed.get(key) {
+            return Ok(guessed.as_ref());
         }
         if !self.fresh.contains_key(key) {
             let Some((key, slot)) = self.aged.remove_entry(key) else {
@@ -176,6 +194,14 @@ impl<R: TypedRow> AnyTable for LoadedTable<R> {
 
     fn forget_staged(&mut self) {
         self.staged.clear();
+    }
+
+    fn guess_staged(&mut self) {
+        self.guessed.extend(self.staged.drain(..));
+    }
+
+    fn forget_guesses(&mut self) {
+        self.guessed = HashMap::new();
     }
 
     fn lacks_some(&self) -> bool {
@@ -216,8 +242,8 @@ impl<R: TypedRow> AnyTable for LoadedTable<R> {
         Some(TableChanges { table: R::TABLE, changes })
     }
 
-    fn age(&mut self, most: usize) {
-        if self.fresh.len() > most / 2 {
+    fn age(&mut self, bytes: usize) {
+        if self.fresh.len() * size_of::<(R::Key, Slot<R>)>() > bytes / 2 {
             self.aged = std::mem::take(&mut self.fresh);
         }
     }

@@ -209,7 +209,8 @@ fn check_names(request: &AppendRequest) -> Result<(), InvalidName> {
     let names = [("tenant", &*provenance.tenant), ("actor", &*provenance.actor)];
     for (what, text) in names.into_iter().chain(types) {
         if text.len() > LONGEST_NAME || text.contains('\0') {
-            return Err(InvalidName { what, text: text.chars().take(100).collect() });
+            let text = text.chars().take(100).collect();
+            return Err(InvalidName { what, text, shape: "at most 1,000 bytes without NUL" });
         }
     }
     Ok(())

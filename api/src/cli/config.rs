@@ -3,8 +3,10 @@
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::{CliError, Global, Row};
+use super::{CliError, Exit, Global, Row};
 use crate::config::Setting;
+use crate::http::Access;
+use crate::telemetry::log_filter;
 
 /// Shows or checks the configuration.
 #[derive(Debug, Subcommand)]
@@ -15,7 +17,7 @@ pub(super) enum Config {
         #[arg(long)]
         origin: bool,
     },
-    /// Read the configuration and say everything that is wrong with it
+    /// Read the configuration and say everything for which `serve` would refuse it
     Check,
 }
 
@@ -54,8 +56,18 @@ impl Config {
             Self::Show { origin: false } => print(global, loaded.settings, Shown),
             Self::Show { origin: true } => print(global, loaded.settings, Explained),
             Self::Check => {
-                global.output().note("the configuration is right");
-                Ok(())
+                let config = loaded.config;
+                let access = Access::new(&config.auth, config.http.listen).err();
+                let log = log_filter(&config.log).err();
+                let access = access.map(|error| error.to_string());
+                let wrong: Vec<_> =
+                    access.into_iter().chain(log.map(|error| error.to_string())).collect();
+                if wrong.is_empty() {
+                    global.output().note("the configuration is right");
+                    return Ok(());
+                }
+                let message = format!("the configuration is not right\n{}", wrong.join("\n"));
+                Err(CliError::new(Exit::Usage, message))
             }
         }
     }

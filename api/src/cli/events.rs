@@ -17,7 +17,9 @@ use freehold_ports::{
 };
 use serde_json::{Value, json};
 
+use super::output::counted;
 use super::{CliError, Exit, Global, Row};
+use crate::config::Config;
 use crate::stores::Stores;
 
 const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
@@ -28,11 +30,12 @@ const POLL: Duration = Duration::from_millis(100);
 /// Look at events, follow them, add one, or take them all out.
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
-    /// Print events, oldest first
+    /// Print events, oldest first; a table on a terminal has the columns that fit, --format json
+    /// all
     Read {
         #[command(flatten)]
         which: Which,
-        /// At most so many
+        /// At most so many; whether there are more is said on stderr
         #[arg(long, default_value_t = 100)]
         limit: u64,
         /// Open personal values with the master key instead of showing them sealed
@@ -130,6 +133,9 @@ impl Row for EventRow {
         "payload",
     ];
 
+    const FITTED: Option<&'static [&'static str]> =
+        Some(&["position", "type", "stream", "version", "payload", "occurred_at", "actor"]);
+
     fn cells(&self) -> Vec<Value> {
         let event = &self.event;
         vec![
@@ -160,6 +166,7 @@ impl Events {
             Self::Read { which, limit, open } => {
                 let stores = global.stores_read_only()?;
                 super::block_on(async {
+                    which.must_exist(&stores).await?;
                     let mut rows = global.output().rows();
                     let mut left = limit;
                     let mut cursor = which.after.unwrap_or(0);
@@ -172,7 +179,15 @@ impl Events {
                             None => break,
                         }
                     }
-                    Ok(rows.finish()?)
+                    rows.finish()?;
+                    if left == 0 && which.has_any(&stores, cursor).await? {
+                        let events = counted(limit, "event", "events");
+                        global.output().note(&format!(
+                            "stopped after {events}, there are more: go on with --after {cursor}, \
+                             or take more at once with --limit"
+                        ));
+                    }
+                    Ok(())
                 })
             }
             Self::Tail { which, open } => {
@@ -203,6 +218,7 @@ impl Events {
             Self::Export { which } => {
                 let stores = global.stores_read_only()?;
                 super::block_on(async {
+                    which.must_exist(&stores).await?;
                     let end = which.end(&stores).await?;
                     let bar = global.output().progress(Some(end), "events");
                     let mut rows =
@@ -252,18 +268,49 @@ impl Which {
         Ok((page.events, next))
     }
 
+    /// Refuses a stream that holds nothing: its name is more likely wrong than its place.
+    async fn must_exist(&self, stores: &Stores) -> Result<(), CliError> {
+        let Some(stream) = &self.stream else { return Ok(()) };
+        let (start, one) = (StreamVersion(0), NonZeroU32::MIN);
+        if stores.events.read_stream(&self.log, stream, start, one).await?.is_empty() {
+            let message = format!("there is no stream {stream} in the log {}", self.log);
+            return Err(CliError::new(Exit::NotFound, message));
+        }
+        Ok(())
+    }
+
+    /// Whether any event comes after `cursor`.
+    async fn has_any(&self, stores: &Stores, mut cursor: u64) -> Result<bool, CliError> {
+        loop {
+            let (events, next) = self.page(stores, cursor, u64::MAX).await?;
+            match next {
+                _ if !events.is_empty() => return Ok(true),
+                Some(next) => cursor = next,
+                None => return Ok(false),
+            }
+        }
+    }
+
     /// The last position, or version of the stream, there is now.
     async fn end(&self, stores: &Stores) -> Result<u64, CliError> {
-        let Some(stream) = &self.stream else {
-            return Ok(stores.events.head(&self.log).await?.0);
-        };
-        let mut version = StreamVersion(0);
-        loop {
-            let page = stores.events.read_stream(&self.log, stream, version, PAGE).await?;
-            match page.last() {
-                Some(last) => version = last.version,
-                None => return Ok(version.0),
-            }
+        match &self.stream {
+            Some(stream) => Ok(version_of(stores, &self.log, stream).await?.0),
+            None => Ok(stores.events.head(&self.log).await?.0),
+        }
+    }
+}
+
+async fn version_of(
+    stores: &Stores,
+    log: &LogName,
+    stream: &StreamId,
+) -> Result<StreamVersion, CliError> {
+    let mut version = StreamVersion(0);
+    loop {
+        let page = stores.events.read_stream(log, stream, version, PAGE).await?;
+        match page.last() {
+            Some(last) => version = last.version,
+            None => return Ok(version),
         }
     }
 }
@@ -291,6 +338,8 @@ async fn write<W: std::io::Write>(
 impl Append {
     fn run(self, global: &Global) -> Result<(), CliError> {
         self.check()?;
+        let config = global.load([])?.config;
+        self.check_version(&config)?;
         let question = format!(
             "append {} to {} at version {}, past all business rules; events are never edited or \
              deleted",
@@ -303,9 +352,9 @@ impl Append {
             return Ok(());
         }
         global.output().confirm(&question)?;
-        let stores = global.stores()?;
+        let stores = Stores::open(&config)?;
         super::block_on(async {
-            let appended = stores.events.append(self.request(global)?).await;
+            let appended = stores.events.append(self.request(config)).await;
             stores.close().await;
             let appended = appended?;
             global.output().note(&format!(
@@ -314,6 +363,20 @@ impl Append {
             ));
             Ok(())
         })
+    }
+
+    /// Refuses at once what the store would refuse: nobody is asked about what cannot be done.
+    fn check_version(&self, config: &Config) -> Result<(), CliError> {
+        let stores = Stores::open_read_only(config)?;
+        let actual = super::block_on(version_of(&stores, &self.log, &self.stream))?;
+        if actual.0 == self.expected {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is at version {actual}, not {}; look at what came since and decide again",
+            self.stream, self.expected
+        );
+        Err(CliError::new(Exit::Conflict, message))
     }
 
     /// Refuses what no program could read back: one such event would stop every projection.
@@ -343,9 +406,8 @@ impl Append {
         })
     }
 
-    fn request(&self, global: &Global) -> Result<AppendRequest, CliError> {
-        let config = global.load([])?.config;
-        Ok(AppendRequest {
+    fn request(&self, config: Config) -> AppendRequest {
+        AppendRequest {
             log: self.log.clone(),
             stream: self.stream.clone(),
             expected: ExpectedVersion::Exactly(StreamVersion(self.expected)),
@@ -368,7 +430,7 @@ impl Append {
                 codec: PayloadCodec::Json,
                 payload: self.payload.clone().into(),
             }],
-        })
+        }
     }
 }
 

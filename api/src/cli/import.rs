@@ -1,15 +1,19 @@
 //! `freehold import`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::output::counted;
 use super::{CliError, Exit, Global, Row};
-use crate::import::{Bars, FileFormat, Progress, Silent, import_file};
-use crate::ingest::Sender;
+use crate::import::{Bars, FileFormat, FileReport, Progress, Silent, import_file};
+use crate::ingest::{ItemAnswer, Notice, SOURCE_SHAPE, Sender, is_source};
 use crate::node::Node;
 use crate::platform::Caller;
 
@@ -19,7 +23,7 @@ pub(super) struct Import {
     /// The file
     file: PathBuf,
     /// Whose references the file holds, such as the feed's name
-    #[arg(long)]
+    #[arg(long, value_parser = source)]
     source: String,
     /// How the file is written; by its ending unless said
     #[arg(long = "as", value_name = "KIND")]
@@ -34,18 +38,28 @@ enum Kind {
     Ndjson,
 }
 
-struct Refusal {
-    row: u64,
-    code: String,
-    field: String,
-    message: String,
+/// A table shows the first errors and the first warnings of each code, other formats all.
+const ERRORS_SHOWN: u64 = 20;
+const WARNINGS_SHOWN: u64 = 2;
+
+fn source(name: &str) -> Result<String, String> {
+    if is_source(name) { Ok(name.to_owned()) } else { Err(format!("a source {SOURCE_SHAPE}")) }
 }
 
-impl Row for Refusal {
-    const COLUMNS: &'static [&'static str] = &["row", "code", "field", "message"];
+/// What was wrong with a row, or was bent.
+struct Said {
+    line: u64,
+    kind: &'static str,
+    notice: Notice,
+}
+
+impl Row for Said {
+    const COLUMNS: &'static [&'static str] = &["line", "kind", "code", "field", "message", "value"];
 
     fn cells(&self) -> Vec<Value> {
-        vec![json!(self.row), json!(self.code), json!(self.field), json!(self.message)]
+        let Notice { code, field, message, value } = &self.notice;
+        let (line, kind) = (self.line, self.kind);
+        vec![json!(line), json!(kind), json!(code), json!(field), json!(message), json!(value)]
     }
 }
 
@@ -67,32 +81,51 @@ impl Import {
                 correlation_id: Uuid::now_v7(),
             };
             let sender = Sender { caller: &caller, source: Some(&self.source), request_key: None };
+            let output = global.output();
+            // Lines that are written as they come would tear a bar on the same terminal.
+            let silent = global.quiet || !output.is_table() && std::io::stdout().is_terminal();
             let bars: Box<dyn Progress> =
-                if global.quiet { Box::new(Silent) } else { Box::new(Bars::default()) };
-            let report = import_file(&node.ingest, &sender, format, (file, bytes), &*bars).await;
-            bars.finish();
+                if silent { Box::new(Silent) } else { Box::new(Bars::default()) };
+            let mut rows = output.rows();
+            let all = !output.is_table();
+            let (mut errors, mut warnings) = (0, BTreeMap::new());
+            let mut written = Ok(());
+            let mut show = |line: u64, answer: &ItemAnswer| {
+                let mut write = |kind, notice: &Notice| {
+                    if written.is_ok() {
+                        written = rows.write(&Said { line, kind, notice: notice.clone() });
+                    }
+                };
+                for notice in &answer.errors {
+                    errors += 1;
+                    if all || errors <= ERRORS_SHOWN {
+                        write("error", notice);
+                    }
+                }
+                for notice in &answer.warnings {
+                    let of_code = warnings.entry(notice.code).or_insert(0);
+                    *of_code += 1;
+                    if all || *of_code <= WARNINGS_SHOWN {
+                        write("warning", notice);
+                    }
+                }
+            };
+            let file = (file, bytes);
+            let report = import_file(&node.ingest, &sender, format, file, &*bars, &mut show).await;
+            drop(bars);
             node.stop().await;
+            if all || errors > 0 || !warnings.is_empty() {
+                written?;
+                rows.finish()?;
+            }
             let report = report?;
-            global.output().note(&format!(
-                "{} created, {} updated, {} unchanged, {} refused, {} warnings",
-                report.created, report.updated, report.unchanged, report.refused, report.warnings
-            ));
+            output.note(&summary(&report, all));
             if report.refused == 0 {
                 return Ok(());
             }
-            let mut rows = global.output().rows();
-            for (row, answer) in &report.refusals {
-                for notice in &answer.errors {
-                    rows.write(&Refusal {
-                        row: *row,
-                        code: notice.code.to_string(),
-                        field: notice.field.clone().unwrap_or_default(),
-                        message: notice.message.clone(),
-                    })?;
-                }
-            }
-            rows.finish()?;
-            let message = format!("{} rows were refused; the others are stored", report.refused);
+            let were = if report.refused == 1 { "was" } else { "were" };
+            let refused = counted(report.refused, "row", "rows");
+            let message = format!("{refused} {were} refused; the others are stored");
             Err(CliError::new(Exit::Refused, message))
         })
     }
@@ -109,4 +142,36 @@ impl Import {
             }
         }
     }
+}
+
+/// What came of the rows; of errors and warnings how many of each code.
+fn summary(report: &FileReport, all: bool) -> String {
+    let FileReport { created, updated, unchanged, refused, errors, warnings } = report;
+    let sum = |counts: &BTreeMap<&'static str, u64>| counts.values().sum::<u64>();
+    let (errors_sum, warnings_sum) = (sum(errors), sum(warnings));
+    let mut summary = format!(
+        "{} created, {} updated, {} unchanged, {} refused, {}",
+        HumanCount(*created),
+        HumanCount(*updated),
+        HumanCount(*unchanged),
+        HumanCount(*refused),
+        counted(warnings_sum, "warning", "warnings"),
+    );
+    let mut by_code = |kind: &str, counts: &BTreeMap<&'static str, u64>| {
+        if counts.is_empty() {
+            return;
+        }
+        let counts = counts.iter().map(|(code, count)| format!("{code} {}", HumanCount(*count)));
+        summary += &format!("\n{kind}: {}", counts.collect::<Vec<_>>().join(", "));
+    };
+    by_code("errors", errors);
+    by_code("warnings", warnings);
+    let left_out = errors_sum > ERRORS_SHOWN || warnings.values().any(|sum| *sum > WARNINGS_SHOWN);
+    if left_out && !all {
+        summary += &format!(
+            "\nshown are the first {ERRORS_SHOWN} errors and {WARNINGS_SHOWN} warnings of each code; \
+             --format ndjson shows all"
+        );
+    }
+    summary
 }

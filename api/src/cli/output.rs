@@ -3,11 +3,13 @@
 use std::io::{self, BufRead as _, BufWriter, IsTerminal as _, Write};
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::ser::{SerializeMap as _, Serializer as _};
 use serde_json::Value;
 
 use super::{CliError, Exit};
+use crate::import::rate;
 
 /// How many rows a table looks at before it settles on the widths of its columns.
 const ROWS_FOR_WIDTHS: usize = 200;
@@ -29,6 +31,10 @@ pub enum Format {
 pub trait Row {
     /// The names of its columns.
     const COLUMNS: &'static [&'static str];
+
+    /// The columns of a table on a terminal, the one to do without first last: they are shown as
+    /// far as they fit, the last of them cut. Without this a table shows all, however long.
+    const FITTED: Option<&'static [&'static str]> = None;
 
     /// Its values, as many as there are columns.
     fn cells(&self) -> Vec<Value>;
@@ -54,7 +60,13 @@ impl Output {
 
     /// Starts writing rows to stdout.
     pub fn rows<R: Row>(&self) -> Rows<R, BufWriter<io::Stdout>> {
-        Rows::new(BufWriter::new(io::stdout()), self.format, self.colours)
+        let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+        Rows::new(BufWriter::new(io::stdout()), self.format, self.colours, width)
+    }
+
+    /// Whether rows are written for a person.
+    pub fn is_table(&self) -> bool {
+        self.format == Format::Table
     }
 
     /// Tells the person at the terminal something that is not data.
@@ -91,13 +103,19 @@ impl Output {
         let target =
             if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let template = match total {
-            Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left",
-            None => "{msg} {spinner} {human_pos} {per_sec}",
+            Some(_) => "{msg} {wide_bar} {human_pos}/{human_len} {rate} {eta} left",
+            None => "{msg} {spinner} {human_pos} {rate}",
         };
         let style = ProgressStyle::with_template(template).expect("the templates are well formed");
+        let style = style.with_key("rate", rate);
         let bar = ProgressBar::with_draw_target(total, target).with_style(style);
         bar.with_message(what)
     }
+}
+
+/// A number of things, in words: `1 row`, `2,203 rows`.
+pub(super) fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{} {}", HumanCount(count), if count == 1 { one } else { more })
 }
 
 /// Writes rows one by one; call [`finish`](Self::finish) after the last.
@@ -105,6 +123,12 @@ pub struct Rows<R, W: Write> {
     out: W,
     format: Format,
     colours: bool,
+    /// Which columns a table shows, by their places.
+    shown: Vec<usize>,
+    /// How many characters a line of a table may have.
+    width: Option<usize>,
+    /// Whether the last column of a table is cut to its width.
+    cut: bool,
     written: usize,
     /// Rows of a table whose widths are not settled yet.
     held: Vec<Vec<String>>,
@@ -113,9 +137,15 @@ pub struct Rows<R, W: Write> {
 }
 
 impl<R: Row, W: Write> Rows<R, W> {
-    fn new(out: W, format: Format, colours: bool) -> Self {
+    fn new(out: W, format: Format, colours: bool, width: Option<usize>) -> Self {
         let row = std::marker::PhantomData;
-        Self { out, format, colours, written: 0, held: Vec::new(), widths: None, row }
+        let (held, widths) = (Vec::new(), None);
+        let place = |name: &&str| R::COLUMNS.iter().position(|column| column == name);
+        let (shown, width) = match (R::FITTED, width) {
+            (Some(columns), Some(_)) => (columns.iter().filter_map(place).collect(), width),
+            _ => ((0..R::COLUMNS.len()).collect(), None),
+        };
+        Self { out, format, colours, shown, width, cut: false, written: 0, held, widths, row }
     }
 
     /// Writes one row.
@@ -123,7 +153,8 @@ impl<R: Row, W: Write> Rows<R, W> {
         let cells = row.cells();
         match self.format {
             Format::Table => {
-                let cells: Vec<String> = cells.iter().map(plain).collect();
+                let cells: Vec<String> =
+                    self.shown.iter().map(|place| plain(&cells[*place])).collect();
                 if self.widths.is_some() {
                     self.write_line(&cells)?;
                 } else {
@@ -193,17 +224,20 @@ impl<R: Row, W: Write> Rows<R, W> {
     /// Fixes the widths by what is held, and writes it.
     fn settle(&mut self) -> io::Result<()> {
         let held = std::mem::take(&mut self.held);
-        let mut widths: Vec<usize> = R::COLUMNS.iter().map(|name| name.chars().count()).collect();
+        let names: Vec<String> =
+            self.shown.iter().map(|place| R::COLUMNS[*place].to_uppercase()).collect();
+        let mut widths: Vec<usize> = names.iter().map(|name| name.chars().count()).collect();
         for row in &held {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
         }
+        self.cut = self.width.is_some_and(|terminal| fit(&mut widths, terminal));
         self.widths = Some(widths);
         if self.colours {
             self.out.write_all(b"\x1b[1m")?;
         }
-        self.write_line(&R::COLUMNS.iter().map(|name| name.to_uppercase()).collect::<Vec<_>>())?;
+        self.write_line(&names)?;
         if self.colours {
             self.out.write_all(b"\x1b[0m")?;
         }
@@ -212,10 +246,37 @@ impl<R: Row, W: Write> Rows<R, W> {
 
     fn write_line(&mut self, cells: &[String]) -> io::Result<()> {
         let widths = self.widths.as_deref().unwrap_or_default();
-        let line: Vec<String> =
-            cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let last = widths.len().saturating_sub(1);
+        let line = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            if self.cut && column == last && cell.chars().count() > *width {
+                return cell.chars().take(width.saturating_sub(1)).chain(['…']).collect();
+            }
+            format!("{cell:width$}")
+        });
+        let line: Vec<String> = line.collect();
         writeln!(self.out, "{}", line.join("  ").trim_end())
     }
+}
+
+/// The least that is left of a column.
+const LEAST_WIDTH: usize = 10;
+
+/// Drops the columns that do not fit into a line, and narrows the last that does; whether it did
+/// either.
+fn fit(widths: &mut Vec<usize>, terminal: usize) -> bool {
+    let mut used = 0;
+    for column in 0..widths.len() {
+        let gap = if column == 0 { 0 } else { 2 };
+        let left = terminal.saturating_sub(used + gap);
+        if widths[column] > left {
+            let keep = if column == 0 || left >= LEAST_WIDTH { column + 1 } else { column };
+            widths[column] = left;
+            widths.truncate(keep);
+            return true;
+        }
+        used += gap + widths[column];
+    }
+    false
 }
 
 /// A value for people and for CSV: text without quotes, nothing for null.
@@ -244,7 +305,7 @@ mod tests {
 
     fn written(format: Format, rows: &[Rent]) -> String {
         let mut out = Vec::new();
-        let mut writer = Rows::new(&mut out, format, false);
+        let mut writer = Rows::new(&mut out, format, false, None);
         rows.iter().for_each(|row| writer.write(row).unwrap());
         writer.finish().unwrap();
         String::from_utf8(out).unwrap()
@@ -266,6 +327,37 @@ mod tests {
             "[\n{\"unit\":\"attic, front\",\"rent\":900}\n]\n"
         );
         assert_eq!(written(Format::Csv, &rows), "unit,rent\n\"attic, front\",900\ncellar [2J,\n");
+    }
+
+    struct Long;
+
+    impl Row for Long {
+        const COLUMNS: &'static [&'static str] = &["id", "made_at", "text"];
+        const FITTED: Option<&'static [&'static str]> = Some(&["text", "id"]);
+
+        fn cells(&self) -> Vec<Value> {
+            vec!["0123456789abcdef".into(), "today".into(), "some words".into()]
+        }
+    }
+
+    #[test]
+    fn a_table_on_a_terminal_has_the_columns_that_fit() {
+        let written = |width| {
+            let mut out = Vec::new();
+            let mut writer = Rows::new(&mut out, Format::Table, false, width);
+            writer.write(&Long).unwrap();
+            writer.finish().unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(Some(28)), "TEXT        ID\nsome words  0123456789abcdef\n");
+        assert_eq!(written(Some(23)), "TEXT        ID\nsome words  0123456789…\n");
+        assert_eq!(written(Some(21)), "TEXT\nsome words\n");
+        assert_eq!(written(Some(5)), "TEXT\nsome…\n");
+        assert_eq!(
+            written(None),
+            "ID                MADE_AT  TEXT\n0123456789abcdef  today    some words\n",
+            "a file is no terminal"
+        );
     }
 
     #[test]

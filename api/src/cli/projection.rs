@@ -68,6 +68,7 @@ impl Projection {
         // Reading the log is enough; the read models say by their checkpoints if a server goes on
         // at the same time.
         let stores = global.stores_read_only()?;
+        let only_looks = matches!(self, Self::List);
         let done = super::block_on(async {
             let projections = projections(&stores);
             match self {
@@ -137,10 +138,12 @@ impl Projection {
                 }
             }
         });
-        super::block_on(async {
-            stores.close().await;
-            Ok(())
-        })?;
+        if !only_looks {
+            super::block_on(async {
+                stores.close().await;
+                Ok(())
+            })?;
+        }
         done
     }
 }

@@ -10,16 +10,16 @@ use axum::routing::get;
 use clap::Args;
 use freehold_ports::LogName;
 
+use super::output::counted;
 use super::{CliError, Exit, Global};
-use crate::config::Config;
+use crate::config::{Config, StoreUrl};
 use crate::graphql::{Limits, schema};
 use crate::http::graphql::Operations;
 use crate::http::{Access, Application, Finally, ServeError, Server};
-use crate::import::{
-    Bars, ImportError, PLACEHOLDER_PATH, PLACEHOLDER_SVG, Progress, Silent, import_demo,
-};
+use crate::import::{Bars, ImportError, Progress, Silent, import_demo};
 use crate::ingest;
 use crate::node::Node;
+use crate::placeholder::{PLACEHOLDER_PATH, PLACEHOLDER_SVG};
 use crate::telemetry::{Metrics, start_logging};
 
 /// Serves until it is asked to stop.
@@ -60,6 +60,11 @@ impl Serve {
 impl Demo {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         let config = self.listen.load(global)?;
+        if self.import_only && config.store.url == StoreUrl::Memory {
+            let message = "--import-only into memory: would leave nothing behind; name a folder \
+                           with --store, or leave --import-only out to serve what is imported";
+            return Err(CliError::new(Exit::Usage, message));
+        }
         super::block_on(async {
             let node = Node::open(&config)?;
             node.start();
@@ -97,16 +102,16 @@ async fn fill(config: &Config, node: &Node, global: &Global) -> Result<(), CliEr
     if report.properties + report.interactions > 0 {
         wait_for_read_models(node).await?;
         global.output().note(&format!(
-            "imported {} properties and {} interactions in {:.1} s",
-            report.properties,
-            report.interactions,
+            "imported {} and {} in {:.1} s",
+            counted(report.properties, "property", "properties"),
+            counted(report.interactions, "interaction", "interactions"),
             started.elapsed().as_secs_f64()
         ));
     }
     if report.taken > 0 {
         global.output().note(&format!(
-            "left {} rows alone: another property of this tenant has their reference",
-            report.taken
+            "left {} alone: another property of this tenant has the reference",
+            counted(report.taken, "row", "rows")
         ));
     }
     Ok(())
@@ -192,14 +197,18 @@ const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Waits for SIGINT or SIGTERM; one that comes later, while it stops, ends the process at once.
 async fn asked_to_stop() {
     signal().await;
-    let asked = Instant::now();
-    tokio::spawn(async move {
-        while asked.elapsed() < ASKED_AGAIN_AFTER {
-            signal().await;
-        }
+    tokio::spawn(async {
+        asked_again(tokio::time::sleep(ASKED_AGAIN_AFTER), signal).await;
         tracing::warn!("asked again: ended without finishing");
         std::process::exit(Exit::Failure as i32);
     });
+}
+
+/// Waits for a signal that comes after `together` has passed. Nobody listens before, so one that
+/// came earlier does not count, however late this task is run.
+async fn asked_again(together: impl Future, signal: impl AsyncFnOnce()) {
+    together.await;
+    signal().await;
 }
 
 #[cfg(unix)]
@@ -237,5 +246,30 @@ impl From<ImportError> for CliError {
             ImportError::Stopped(_) => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+    use tokio::sync::{Notify, oneshot};
+
+    use super::*;
+
+    #[test]
+    fn signals_that_come_together_are_one() {
+        let signals = Notify::new();
+        let (passes, together) = oneshot::channel::<()>();
+        let mut again = pin!(asked_again(together, async || signals.notified().await));
+        assert_eq!(again.as_mut().now_or_never(), None);
+        signals.notify_waiters();
+        assert_eq!(again.as_mut().now_or_never(), None, "it came together with the first");
+        signals.notify_waiters();
+        passes.send(()).unwrap();
+        assert_eq!(again.as_mut().now_or_never(), None, "nobody asked since");
+        signals.notify_waiters();
+        assert_eq!(again.as_mut().now_or_never(), Some(()));
     }
 }

@@ -31,7 +31,7 @@ pub(super) enum Stream {
         #[arg(long, value_name = "VERSION")]
         from: u64,
         /// The later version; without it, the newest
-        #[arg(long, value_name = "VERSION")]
+        #[arg(long, visible_alias = "to", value_name = "VERSION")]
         at: Option<u64>,
     },
 }

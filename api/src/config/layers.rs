@@ -314,11 +314,21 @@ fn known(name: &str) -> &'static Key {
     find(name).expect("flags name keys of the table")
 }
 
+/// The key that is most like a name, as a whole or in its last part: a right name is as often put
+/// into the wrong table as it is misspelled. Of keys alike in that, the one that is more so as a
+/// whole.
 fn nearest(name: &str) -> Option<&'static str> {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness = |key: &Key| {
+        let whole = strsim::jaro_winkler(key.name, name);
+        (whole.max(strsim::jaro_winkler(&last(key.name), &last(name))), whole)
+    };
     KEYS.iter()
-        .map(|key| (strsim::jaro_winkler(key.name, name), key.name))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|key| (likeness(key), key.name))
+        .filter(|((likeness, _), _)| *likeness > 0.85)
+        .max_by(|((a, whole_a), _), ((b, whole_b), _)| {
+            a.total_cmp(b).then(whole_a.total_cmp(whole_b))
+        })
         .map(|(_, name)| name)
 }
 

@@ -94,6 +94,24 @@ fn everything_wrong_is_said_at_once_with_origin_and_nearest_match() {
 }
 
 #[test]
+fn the_nearest_key_is_found_by_its_last_part_too() {
+    for (variable, key) in [
+        ("FREEHOLD__HTTP__LISSEN", Some("http.listen")),
+        ("FREEHOLD__LISTEN", Some("http.listen")),
+        ("FREEHOLD__SERVER__MAX_CONNECTIONS", Some("http.max_connections")),
+        ("FREEHOLD__HTPP__MAX_BODY_BYTES", Some("http.max_body_bytes")),
+        ("FREEHOLD__INGEST__MAX_BODY_BYTE", Some("ingest.max_body_bytes")),
+        ("FREEHOLD__GRAPHQL__QUEUE_MAX_REQUEST", Some("store.queue_max_requests")),
+        ("FREEHOLD__FROBNICATE", None),
+    ] {
+        let said = environment(&[(variable, "1")]).load().unwrap_err().to_string();
+        let hint = key.map(|key| format!("; did you mean {key}?"));
+        let hint = hint.unwrap_or("; `freehold config show` lists every key".to_owned());
+        assert!(said.ends_with(&hint), "{variable}: {said}");
+    }
+}
+
+#[test]
 fn a_password_in_an_address_is_not_repeated() {
     let sources = environment(&[("DATABASE_URL", "postgres://ann:hunter2@db/freehold")]);
     let said = sources.load().unwrap_err().to_string();

@@ -60,8 +60,10 @@ impl Rounds {
             self.driven.store(true, Ordering::SeqCst);
             let polled = resolving.as_mut().poll(&mut Context::from_waker(&waker));
             self.driven.store(false, Ordering::SeqCst);
-            if polled.is_pending() && !alarm.rang.load(Ordering::SeqCst) && self.is_over() {
-                // Rings the alarm, so the resolvers that wait are run soon.
+            let rests = polled.is_ready() || !alarm.rang.load(Ordering::SeqCst);
+            if rests && self.is_over() {
+                // Rings the alarms of all who drive: the resolvers that wait are run soon. Who is
+                // done rings too, as others may have waited for nothing but its answer.
                 self.next.notify_waiters();
             }
             polled
@@ -194,9 +196,11 @@ impl<L: Load> Batches<L> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
     use std::time::Duration;
 
-    use futures_util::future::join_all;
+    use futures_util::future::{Either, FutureExt as _, join, join_all, select};
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
     use super::*;
 
@@ -261,11 +265,39 @@ mod tests {
     #[tokio::test]
     async fn who_is_given_up_takes_no_other_along() {
         let (rounds, batches) = doubles();
-        let short = tokio::time::timeout(Duration::from_millis(5), batches.load_one(2));
-        let both = rounds.drive(futures_util::future::join(short, batches.load_one(4)));
-        let (given_up, answered) = both.await;
-        assert!(given_up.is_err());
+        let has_asked = poll_fn(|_| match batches.loader.asked.lock().unwrap().len() {
+            0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        });
+        let short = async {
+            let ended = select(Box::pin(batches.load_one(2)), has_asked).await;
+            matches!(ended, Either::Right(_))
+        };
+        let (given_up, answered) = rounds.drive(join(short, batches.load_one(4))).await;
+        assert!(given_up);
         assert_eq!(answered, Ok(Some(8)));
+        assert_eq!(*batches.loader.asked.lock().unwrap(), [2, 2]);
+    }
+
+    /// As events of two root fields of a subscription do: each runs when it is woken, not before.
+    #[tokio::test]
+    async fn who_ends_lets_those_go_on_who_are_driven_apart() {
+        let (rounds, batches) = doubles();
+        let ends = async {
+            rounds.ask(tokio::time::sleep(Duration::from_millis(20))).await;
+            poll_fn(|context| {
+                context.waker().wake_by_ref();
+                Poll::Ready(Ok(None))
+            })
+            .await
+        };
+        let mut apart = FuturesUnordered::new();
+        apart.push(rounds.drive(ends.boxed()));
+        apart.push(rounds.drive(batches.load_one(2).boxed()));
+        let ended = tokio::time::timeout(Duration::from_secs(10), async {
+            [apart.next().await, apart.next().await]
+        });
+        assert_eq!(ended.await.expect("nobody waits"), [Some(Ok(None)), Some(Ok(Some(4)))]);
     }
 
     #[tokio::test]

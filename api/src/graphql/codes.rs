@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use async_graphql::extensions::{
-    Extension, ExtensionContext, ExtensionFactory, NextExecute, NextValidation,
+    Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery, NextValidation,
 };
-use async_graphql::{Response, ServerError, ValidationResult};
+use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::{Response, ServerError, ServerResult, ValidationResult, Variables};
 
 use super::fault::BAD_USER_INPUT;
+use super::limits::{Limits, check_pages};
 
 /// Gives the library's own errors a code.
 pub(crate) struct Codes;
@@ -20,11 +22,25 @@ impl ExtensionFactory for Codes {
 
 #[async_trait::async_trait]
 impl Extension for Codes {
+    async fn parse_query(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        query: &str,
+        variables: &Variables,
+        next: NextParseQuery<'_>,
+    ) -> ServerResult<ExecutableDocument> {
+        let document = next.run(ctx, query, variables).await?;
+        check_pages(&document, variables, ctx.data_unchecked::<Limits>().page_cap)?;
+        Ok(document)
+    }
+
     async fn validation(
         &self,
         ctx: &ExtensionContext<'_>,
         next: NextValidation<'_>,
     ) -> Result<ValidationResult, Vec<ServerError>> {
+        let limits = ctx.data_unchecked();
+        let refused = |error| refused(error, limits);
         next.run(ctx).await.map_err(|errors| errors.into_iter().map(refused).collect())
     }
 
@@ -42,8 +58,13 @@ impl Extension for Codes {
 }
 
 /// The library tells its refusals apart by their words alone.
-fn refused(error: ServerError) -> ServerError {
+fn refused(mut error: ServerError, limits: &Limits) -> ServerError {
     if error.message == "Query is too complex." {
+        error.message = format!(
+            "costs more than {} points, one a field, times the size of the page it is in; ask for \
+             smaller pages or fewer fields",
+            limits.complexity
+        );
         return coded(error, "OPERATION_TOO_LARGE");
     }
     let argument = error.message.strip_prefix("Invalid value for argument \"");

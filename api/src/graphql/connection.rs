@@ -14,7 +14,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::limits::DEFAULT_PAGE;
+use super::limits::{DEFAULT_PAGE, page_fault};
 use super::{Fault, loaders, platform};
 
 /// The rows of a type belong to one projection.
@@ -159,7 +159,7 @@ fn value_from(text: &str) -> Option<Value> {
 /// The arguments of a connection, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    pub(crate) size: NonZeroU32,
+    pub(crate) size: u32,
     pub(crate) backwards: bool,
     pub(crate) after: Option<String>,
     pub(crate) before: Option<String>,
@@ -189,16 +189,10 @@ impl Window {
 }
 
 /// How many nodes a page may have.
-pub(crate) fn page_size(
-    ctx: &Context<'_>,
-    field: &str,
-    asked: Option<i32>,
-) -> Result<NonZeroU32, Fault> {
+pub(crate) fn page_size(ctx: &Context<'_>, field: &str, asked: Option<i32>) -> Result<u32, Fault> {
     let cap = ctx.data_unchecked::<super::Limits>().page_cap;
     let size = asked.map_or(Some(DEFAULT_PAGE.min(cap)), |asked| u32::try_from(asked).ok());
-    size.filter(|size| *size <= cap)
-        .and_then(NonZeroU32::new)
-        .ok_or_else(|| Fault::input(field, format!("must be between 1 and {cap}")))
+    size.filter(|size| *size <= cap).ok_or_else(|| page_fault(field, cap))
 }
 
 /// What rows a connection shows.
@@ -238,11 +232,14 @@ impl<R: Projected> Rows<R> {
             after: place(&window.after, "after")?,
             before: place(&window.before, "before")?,
             backwards: window.backwards,
-            limit: window.size,
+            // Whether there is a row tells an empty page whether more is to come.
+            limit: NonZeroU32::new(window.size).unwrap_or(NonZeroU32::MIN),
         };
         let models = &platform(ctx).models;
         let page = loaders(ctx).rounds.ask(models.query(R::PROJECTION, query)).await?;
-        let Page { rows, has_more, .. } = page;
+        let Page { mut rows, has_more, .. } = page;
+        let has_more = has_more || rows.len() > window.size as usize;
+        rows.truncate(window.size as usize);
         Ok(Self {
             rows: with_cursors(rows, order)?,
             // Whether there are rows beyond the cursor the client came from costs a query more;
@@ -304,7 +301,7 @@ impl KeyPage {
         };
         let from = place(&window.after, "after")?.map_or(0, |place| place + 1);
         let to = place(&window.before, "before")?.unwrap_or(all.len()).max(from);
-        let size = (window.size.get() as usize).min(to - from);
+        let size = (window.size as usize).min(to - from);
         let (from, to) = if window.backwards { (to - size, to) } else { (from, from + size) };
         Ok(Self { keys: all[from..to].to_vec(), has_previous: from > 0, has_next: to < all.len() })
     }

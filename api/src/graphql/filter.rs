@@ -10,7 +10,7 @@ use freehold_domain as domain;
 use freehold_domain::Currency;
 use freehold_domain::property::{ListingStatus as Status, PropertyType as Type};
 use freehold_domain::user::SearchFilter;
-use freehold_ports::{Filter, Value};
+use freehold_ports::{Filter, Value, search_words};
 use freehold_projections::ColumnValue as _;
 use freehold_projections::models::account::SavedSearchRow;
 use freehold_projections::models::listing::filters_for;
@@ -384,6 +384,10 @@ impl Conditions {
         let Some(text) = text else { return };
         let short = text.chars().count() <= MAX_TEXT_CHARS;
         self.check(short, "filter.text", &format!("must not exceed {MAX_TEXT_CHARS} characters"));
+        // Nothing typed yet asks for nothing; signs alone would find everything.
+        let has_words = text.trim().is_empty() || !search_words(text).is_empty();
+        let advice = "has no letter and no digit to look for; send words, or leave it out";
+        self.check(has_words, "filter.text", advice);
         self.all.push(Filter::Text(text.to_owned()));
     }
 }

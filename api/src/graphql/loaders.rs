@@ -17,7 +17,7 @@ use freehold_projections::ColumnValue as _;
 use freehold_projections::models::account::{
     AccountRow, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
 };
-use freehold_projections::models::engagement::EngagementRow;
+use freehold_projections::models::engagement::{EngagementRow, PropertyEngagementRow};
 use freehold_projections::models::listing::ListingRow;
 use freehold_projections::models::property::{PropertyChangeRow, PropertyRow};
 use uuid::Uuid;
@@ -46,6 +46,7 @@ pub(crate) struct Loaders {
     pub(crate) changes: ByParent<PropertyChangeRow>,
     pub(crate) preferences: ByParent<ListingPreferenceRow>,
     pub(crate) engagement: ByParent<EngagementRow>,
+    pub(crate) property_engagement: ByParent<PropertyEngagementRow>,
 }
 
 impl Loaders {
@@ -60,6 +61,7 @@ impl Loaders {
             changes: by_parent(models, &rounds),
             preferences: by_parent(models, &rounds),
             engagement: by_parent(models, &rounds),
+            property_engagement: by_parent(models, &rounds),
             rounds,
         }
     }

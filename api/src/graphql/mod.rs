@@ -24,7 +24,7 @@ pub mod subscription;
 
 use std::sync::Arc;
 
-use async_graphql::Context;
+use async_graphql::{Context, ErrorExtensions as _};
 use chrono::{DateTime, Utc};
 
 use self::codes::Codes;
@@ -35,6 +35,7 @@ pub use self::mutation::Mutation;
 use self::nulls::Nulls;
 pub use self::query::Query;
 pub use self::subscription::Subscription;
+use crate::http::Role;
 use crate::platform::{Caller, Platform};
 
 /// Everything clients may ask.
@@ -72,6 +73,18 @@ fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller, Fault> {
         tracing::error!("a request reached the schema without its caller");
         Fault::Internal
     })
+}
+
+/// Refuses a caller with a lesser role. The server puts the [`Role`] beside the
+/// [`Caller`]; whoever has none may only read.
+fn require(ctx: &Context<'_>, needed: Role) -> async_graphql::Result<()> {
+    let role = ctx.data_opt::<Role>().copied().unwrap_or(Role::Reader);
+    if role >= needed {
+        return Ok(());
+    }
+    let message = format!("this needs the role {}; ask an operator for a token", needed.name());
+    let error = async_graphql::Error::new(message);
+    Err(error.extend_with(|_, extensions| extensions.set("code", "FORBIDDEN")))
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 use async_graphql::Context;
 use freehold_ports::{EventCodec, SealedText};
 
-use super::mutation::require;
-use super::{Fault, platform};
+use super::{Fault, platform, require};
 use crate::http::Role;
 
 /// Refuses callers who may not see personal values.

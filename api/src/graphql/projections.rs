@@ -4,7 +4,7 @@ use freehold_projections::Projection as _;
 use freehold_projections::models::account::{
     AccountRow, Accounts, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
 };
-use freehold_projections::models::engagement::{Engagement, EngagementRow};
+use freehold_projections::models::engagement::{Engagement, EngagementRow, PropertyEngagementRow};
 use freehold_projections::models::listing::{ListingRow, Listings};
 use freehold_projections::models::market::{Market, MarketStatisticsRow};
 use freehold_projections::models::property::{Properties, PropertyChangeRow, PropertyRow};
@@ -49,5 +49,6 @@ projected! {
     ListingFavouritesRow = ACCOUNTS,
     SavedSearchRow = ACCOUNTS,
     EngagementRow = ENGAGEMENT,
+    PropertyEngagementRow = ENGAGEMENT,
     MarketStatisticsRow = MARKET,
 }

@@ -61,12 +61,12 @@ impl Problem {
             .header(header::WWW_AUTHENTICATE, challenge)
     }
 
-    pub(super) fn body_too_large(limit: usize) -> Self {
+    pub(crate) fn body_too_large(limit: usize) -> Self {
         let detail = format!("the body is larger than {limit} bytes; send less at a time");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail)
     }
 
-    pub(super) fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         let detail = "something went wrong here; the log has it under this request id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
     }

@@ -31,25 +31,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{IN_FLIGHT, ImportError, Progress, Setback, patiently};
+use super::{Counted, IN_FLIGHT, ImportError, Progress, Setback, patiently};
+use crate::placeholder::PLACEHOLDER_URL;
 use crate::platform::Platform;
 
 const SALES: &[u8] = include_bytes!("../../data/lucas_county_sales.csv.gz");
 const RENTALS: &[u8] = include_bytes!("../../data/berlin_prenzlauer_berg_rentals.csv.gz");
 const IMPRESSIONS: &[u8] = include_bytes!("../../data/listing_impressions.csv.gz");
-
-/// Where the picture is served that stands for photos which the data set does not have.
-pub const PLACEHOLDER_PATH: &str = "/assets/placeholder.svg";
-/// Part of stored events, so the same wherever the demo listens.
-const PLACEHOLDER_URL: &str = "http://127.0.0.1:8001/assets/placeholder.svg";
-/// The picture itself.
-pub const PLACEHOLDER_SVG: &str = concat!(
-    r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 320 240" role="img">"##,
-    r##"<title>No photo</title><rect width="320" height="240" fill="#e4e7eb"/>"##,
-    r##"<path d="M96 168v-60l64-48 64 48v60z" fill="#9aa5b1"/>"##,
-    r##"<text x="160" y="212" font-family="sans-serif" font-size="16" fill="#52606d" "##,
-    r##"text-anchor="middle">The data set has no photo</text></svg>"##,
-);
 
 /// Who stores the demo's events.
 const ACTOR: &str = "demo";
@@ -191,7 +179,7 @@ impl Demo<'_> {
     async fn sales(&mut self, rows: usize) -> Result<(), ImportError> {
         let sales: Vec<Sale> = table(SALES, rows)?;
         let rows: Vec<Row> = sales.iter().map(|sale| self.sale(sale)).collect::<Result<_, _>>()?;
-        self.progress.begin("house sales", rows.len() as u64);
+        self.progress.begin("house sales", rows.len() as u64, Counted::Rows);
         self.properties(rows).await?;
         Ok(())
     }
@@ -202,9 +190,10 @@ impl Demo<'_> {
         let mut rows: Vec<Row> =
             rentals.iter().map(|rental| self.rental(rental)).collect::<Result<_, _>>()?;
         let last = rows.pop();
-        self.progress.begin("flats to rent", rows.len() as u64);
+        self.progress.begin("flats to rent", rows.len() as u64, Counted::Rows);
         let items = self.properties(rows).await?;
         self.impressions(extent.impressions, &items).await?;
+        self.progress.begin("the last flat", 1, Counted::Rows);
         self.properties(last.into_iter().collect()).await?;
         Ok(())
     }
@@ -215,8 +204,8 @@ impl Demo<'_> {
         let mut items = Vec::with_capacity(ITEMS);
         for rows in [rows, last.into_iter().collect()] {
             let this = &*self;
-            let stores: Vec<_> = rows.iter().map(|row| this.property(row)).collect();
-            let stored = stream::iter(stores).buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
+            let stores = stream::iter(0..rows.len()).map(|at| this.property(&rows[at]));
+            let stored = stores.buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
             for (row, stored) in rows.iter().zip(stored) {
                 let listing = Some(listing_of(row.property));
                 let report = &mut self.report;
@@ -266,17 +255,14 @@ impl Demo<'_> {
 
     async fn impressions(&mut self, rows: usize, items: &[Item]) -> Result<(), ImportError> {
         let impressions: Vec<Impression> = table(IMPRESSIONS, rows)?;
-        self.progress.begin("views and impressions", impressions.len() as u64);
+        self.progress.begin("views and impressions", impressions.len() as u64, Counted::Rows);
         let this = &*self;
-        let stores: Vec<_> = impressions
-            .iter()
-            .enumerate()
-            .filter_map(|(row, impression)| {
-                Some((row, impression, *items.get(impression.item_id)?))
-            })
-            .map(|(row, impression, item)| this.impression(row, impression, item))
-            .collect();
-        let counts = stream::iter(stores).buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
+        let known = (0..impressions.len()).filter(|row| impressions[*row].item_id < items.len());
+        let stores = stream::iter(known).map(|row| {
+            let impression = &impressions[row];
+            this.impression(row, impression, items[impression.item_id])
+        });
+        let counts = stores.buffered(IN_FLIGHT).try_collect::<Vec<_>>().await?;
         for (stored, known) in counts {
             self.report.interactions += stored;
             self.report.known += known;

@@ -16,9 +16,9 @@ use freehold_commands::CommandError;
 use freehold_domain::Refusal;
 use freehold_ports::{AppendError, ReadError};
 
-pub use demo::{DemoReport, PLACEHOLDER_PATH, PLACEHOLDER_SVG, import_demo};
+pub use demo::{DemoReport, import_demo};
 pub use file::{FileFormat, FileReport, import_file};
-pub use progress::{Bars, Progress, Silent};
+pub use progress::{Bars, Counted, Progress, Silent, rate};
 
 /// How many rows are being stored at once: enough to fill the log's batches.
 const IN_FLIGHT: usize = 512;

@@ -1,16 +1,26 @@
 //! How far an import is.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressFinish, ProgressState, ProgressStyle};
+
+/// What a part of an import is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Rows of a table.
+    Rows,
+    /// Bytes of a file.
+    Bytes,
+}
 
 /// Is told how far an import is.
 pub trait Progress: Send + Sync {
-    /// Rows of a part follow; the part before it is finished.
-    fn begin(&self, part: &str, rows: u64);
-    /// So many more rows of the part are done.
-    fn advance(&self, rows: u64);
+    /// So much of a part follows; the part before it is finished.
+    fn begin(&self, part: &str, total: u64, counted: Counted);
+    /// So much more of the part is done.
+    fn advance(&self, more: u64);
     /// No more parts follow.
     fn finish(&self);
 }
@@ -19,41 +29,58 @@ pub trait Progress: Send + Sync {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn begin(&self, _part: &str, _rows: u64) {}
-    fn advance(&self, _rows: u64) {}
+    fn begin(&self, _part: &str, _total: u64, _counted: Counted) {}
+    fn advance(&self, _more: u64) {}
     fn finish(&self) {}
 }
 
-/// A bar on stderr for each part, with rate and time left; nothing when that is no terminal.
+/// A bar on stderr for each part, with rate and time left; nothing when that is no terminal. The
+/// bar of a part that is not finished stays where it was.
 #[derive(Default)]
 pub struct Bars {
-    current: Mutex<Option<ProgressBar>>,
+    current: Mutex<Option<(ProgressBar, Counted)>>,
 }
 
 impl Bars {
-    fn replace(&self, next: Option<ProgressBar>) {
+    fn replace(&self, next: Option<(ProgressBar, Counted)>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(finished) = std::mem::replace(&mut *current, next) {
+        if let Some((finished, counted)) = std::mem::replace(&mut *current, next) {
+            finished.set_style(style(counted, "in {elapsed}"));
             finished.finish();
         }
     }
 }
 
 impl Progress for Bars {
-    fn begin(&self, part: &str, rows: u64) {
-        let style = "{msg:24} {bar:32} {pos}/{len} {per_sec} {eta}";
-        let style = ProgressStyle::with_template(style).expect("the template is well-formed");
-        let bar = ProgressBar::new(rows).with_style(style).with_message(part.to_owned());
-        self.replace(Some(bar));
+    fn begin(&self, part: &str, total: u64, counted: Counted) {
+        let bar = ProgressBar::new(total).with_style(style(counted, "{eta} left"));
+        let bar = bar.with_message(part.to_owned()).with_finish(ProgressFinish::Abandon);
+        self.replace(Some((bar, counted)));
     }
 
-    fn advance(&self, rows: u64) {
-        if let Some(bar) = &*self.current.lock().unwrap_or_else(PoisonError::into_inner) {
-            bar.inc(rows);
+    fn advance(&self, more: u64) {
+        if let Some((bar, _)) = &*self.current.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.inc(more);
         }
     }
 
     fn finish(&self) {
         self.replace(None);
     }
+}
+
+fn style(counted: Counted, time: &str) -> ProgressStyle {
+    let numbers = match counted {
+        Counted::Rows => "{human_pos}/{human_len} {rate}",
+        Counted::Bytes => "{bytes}/{total_bytes} {bytes_per_sec}",
+    };
+    let template = format!("{{msg:24}} {{bar:32}} {numbers} {time}");
+    let style = ProgressStyle::with_template(&template).expect("the template is well-formed");
+    style.with_key("rate", rate)
+}
+
+/// Writes how many are done a second, as a whole number; for the key of a bar.
+pub fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // A bar has nobody to tell that it could not be drawn.
+    let _ = write!(out, "{}/s", HumanCount(state.per_sec().round() as u64));
 }

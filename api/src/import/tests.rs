@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::demo::{Extent, import};
 use super::*;
 use crate::ingest::tests::{Trouble, World};
+use crate::ingest::{ItemAnswer, Status};
+use crate::placeholder::{PLACEHOLDER_PATH, photo_address};
 
 const SOME: Extent = Extent { sales: 300, rentals: 120, impressions: 900 };
 
@@ -140,11 +142,16 @@ async fn a_table_of_a_feed_is_imported_and_again_changes_nothing() {
     let table = "reference,rent,currency,beds,status\na,900,GBP,2,\nb,,,3,\nc,oops,GBP,1,\n";
     let file = || (table.as_bytes(), table.len() as u64);
     let sender = world.sender_of("crm");
-    let import = || import_file(&world.ingest, &sender, FileFormat::Csv, file(), &Silent);
-    let first = import().await.unwrap();
+    let mut refused = Vec::new();
+    let mut show = |line, answer: &ItemAnswer| {
+        refused.extend(answer.errors.iter().map(|error| (line, error.code)));
+    };
+    let csv = FileFormat::Csv;
+    let first = import_file(&world.ingest, &sender, csv, file(), &Silent, &mut show).await.unwrap();
     assert_eq!((first.created, first.refused), (2, 1));
-    assert_eq!(first.refusals[0].0, 3);
-    let again = import().await.unwrap();
+    assert_eq!(refused, [(4, "WRONG_TYPE")]);
+    let nobody = &mut |_, _: &ItemAnswer| {};
+    let again = import_file(&world.ingest, &sender, csv, file(), &Silent, nobody).await.unwrap();
     assert_eq!((again.created, again.updated, again.unchanged), (0, 0, 2));
     let events = world.events(LogName::DOMAIN).await;
     let tags = events.iter().flat_map(|event| &event.tags).map(|tag| tag.as_str());
@@ -163,9 +170,82 @@ async fn lines_of_a_feed_are_imported_through_a_full_queue() {
         })
         .collect();
     let file = (lines.as_bytes(), lines.len() as u64);
+    let nobody = &mut |_, _: &ItemAnswer| {};
+    let sender = world.sender();
     let report =
-        import_file(&world.ingest, &world.sender(), FileFormat::Ndjson, file, &Silent).await;
+        import_file(&world.ingest, &sender, FileFormat::Ndjson, file, &Silent, nobody).await;
     let report = report.unwrap();
     assert_eq!(report.created, 50);
     assert_eq!(report.created + report.updated + report.unchanged, 2_500);
+}
+
+#[tokio::test]
+async fn rows_with_other_cells_than_the_header_are_not_taken_without_a_word() {
+    let world = World::new();
+    let table = "reference,summary,beds\na,\"two\nlines\",1\nb,short\nc,Oak, quiet,2\nd,t,1,,\n";
+    let mut said = Vec::new();
+    let mut show = |line, answer: &ItemAnswer| {
+        let notices = answer.errors.iter().chain(&answer.warnings);
+        let codes = notices.map(|notice| notice.code).filter(|code| code.starts_with("CELLS"));
+        said.extend(codes.map(|code| (line, code, answer.status)));
+    };
+    let file = (table.as_bytes(), table.len() as u64);
+    let sender = world.sender();
+    let report =
+        import_file(&world.ingest, &sender, FileFormat::Csv, file, &Silent, &mut show).await;
+    let report = report.unwrap();
+    assert_eq!((report.created, report.refused), (3, 1));
+    said.sort_unstable_by_key(|(line, ..)| *line);
+    assert_eq!(
+        said,
+        [(4, "CELLS_MISSING", Status::Accepted), (5, "CELLS_TOO_MANY", Status::Refused)]
+    );
+    assert_eq!(report.warnings["CELLS_MISSING"], 1);
+    assert_eq!(report.errors["CELLS_TOO_MANY"], 1);
+}
+
+/// Counts what a bar would show: of each part its total and how much of it was done.
+#[derive(Default)]
+struct Counts(std::sync::Mutex<Vec<(String, u64, u64)>>);
+
+impl Progress for Counts {
+    fn begin(&self, part: &str, total: u64, _counted: Counted) {
+        self.0.lock().unwrap().push((part.to_owned(), total, 0));
+    }
+
+    fn advance(&self, more: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().2 += more;
+    }
+
+    fn finish(&self) {}
+}
+
+#[tokio::test]
+async fn every_part_ends_with_as_much_done_as_there_is() {
+    let world = World::new();
+    let counts = Counts::default();
+    import(&world.platform, "acme".into(), &counts, SOME).await.unwrap();
+    let table = "reference,beds\na,1\nb,2\n";
+    let file = (table.as_bytes(), table.len() as u64);
+    let nobody = &mut |_, _: &ItemAnswer| {};
+    let sender = world.sender();
+    import_file(&world.ingest, &sender, FileFormat::Csv, file, &counts, nobody).await.unwrap();
+    let counts = counts.0.into_inner().unwrap();
+    assert_eq!(counts.len(), 5);
+    for (part, total, done) in counts {
+        assert_eq!(done, total, "{part}");
+    }
+}
+
+#[tokio::test]
+async fn the_photo_of_the_demo_is_on_whatever_server_is_asked() {
+    let world = World::new();
+    run(&world).await.unwrap();
+    let events = world.events(LogName::DOMAIN).await;
+    let attached = events.iter().find(|event| &*event.event_type == "MediaAttached").unwrap();
+    let payload: Value = serde_json::from_slice(&attached.payload).unwrap();
+    let stored = payload["media"]["url"].as_str().unwrap();
+    assert!(stored.contains(".invalid/"), "{stored} is somebody's address");
+    assert_eq!(photo_address(stored), PLACEHOLDER_PATH);
+    assert_eq!(photo_address("https://a.example/1.jpg"), "https://a.example/1.jpg");
 }

@@ -142,7 +142,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, field: None, message: message.into(), value: None }
     }
 
@@ -187,7 +187,7 @@ impl Notices {
 }
 
 impl ItemAnswer {
-    pub(super) fn new(index: usize, status: Status) -> Self {
+    pub(crate) fn new(index: usize, status: Status) -> Self {
         Self {
             index,
             status,

@@ -9,13 +9,10 @@ use super::answer::{Notice, Notices};
 use super::json::{Fields, Json};
 use super::names::{ENVELOPE_FIELDS, EnvelopeField, Names};
 use super::read::Reader;
+use crate::moments::{self, Impossible};
 
 /// A sender's clock may be so far ahead of ours without a word.
 const SKEW_TOLERATED: TimeDelta = TimeDelta::minutes(5);
-/// No time zone explains more than this.
-const SKEW_LIMIT: TimeDelta = TimeDelta::hours(26);
-/// Before this no record of a home was kept that a computer could send.
-const EARLIEST_YEAR: i32 = 1900;
 
 /// An item, apart from what its data means.
 pub(super) struct Envelope<'a, F> {
@@ -26,6 +23,21 @@ pub(super) struct Envelope<'a, F> {
     pub(super) source: Option<String>,
     pub(super) occurred_at: Option<DateTime<Utc>>,
     pub(super) data: SentFields<'a, F>,
+    /// What was sent, readable or not.
+    said: Vec<Sent<'a, EnvelopeField>>,
+}
+
+impl<F> Envelope<'_, F> {
+    /// Whether the sender said something there: if it is absent all the same, nobody could read
+    /// it, which an error says already.
+    pub(super) fn says(&self, field: EnvelopeField) -> bool {
+        self.path_of(field).is_some()
+    }
+
+    /// Where the sender said it.
+    pub(super) fn path_of(&self, field: EnvelopeField) -> Option<String> {
+        self.said.iter().find(|sent| sent.field == field).map(Sent::path)
+    }
 }
 
 /// The fields of an item's data that have a meaning, each once.
@@ -113,6 +125,7 @@ pub(super) fn open<'a, F: Copy + PartialEq>(
             source: None,
             occurred_at: None,
             data: SentFields(Vec::with_capacity(fields.len())),
+            said: Vec::new(),
         },
         names,
         personal,
@@ -145,13 +158,49 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
                         self.notices.refuse(notice.at(name).sent(&other));
                     }
                 },
-                Some(field) => self.envelope_field(field, &name, &value),
+                Some(field) => self.say(Sent { field, name, in_data: false, value }),
                 None => self.data_field(name, value, false),
             }
         }
         for (name, value) in data {
             self.data_field(name, value, true);
         }
+        let said = std::mem::take(&mut self.envelope.said);
+        for sent in &said {
+            let path = if sent.in_data { sent.path().into() } else { Cow::Borrowed(&*sent.name) };
+            self.envelope_field(sent.field, &path, &sent.value);
+        }
+        self.envelope.said = said;
+    }
+
+    /// Keeps what stands around the data, each field once.
+    ///
+    /// One name with two values is refused: whichever was meant, the other names another property
+    /// or asks for something else. Of two names for a field the one nearer to ours counts.
+    fn say(&mut self, mut sent: Sent<'a, EnvelopeField>) {
+        if sent.value == Json::Null || sent.field == EnvelopeField::Ignored {
+            return;
+        }
+        let Some(earlier) = self.envelope.said.iter_mut().find(|one| one.field == sent.field)
+        else {
+            return self.envelope.said.push(sent);
+        };
+        if earlier.value == sent.value {
+            return;
+        }
+        // What stands outside the data counts before what the data says about the same.
+        if earlier.in_data == sent.in_data {
+            let rank = |one: &Sent<'_, EnvelopeField>| ENVELOPE_FIELDS.rank(&one.name);
+            if rank(earlier) == rank(&sent) {
+                let message = "is sent twice with different values; send it once";
+                let notice = Notice::new("DUPLICATE_FIELD", message).at(sent.path());
+                return self.notices.refuse(notice.sent(&sent.value));
+            }
+            if rank(earlier) > rank(&sent) {
+                std::mem::swap(earlier, &mut sent);
+            }
+        }
+        self.notices.warn(left_out(sent.path(), &earlier.path()));
     }
 
     fn data_field(&mut self, name: Cow<'a, str>, value: Json<'a>, in_data: bool) {
@@ -178,21 +227,17 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
                 let path = path.chars().take(100).collect::<String>();
                 self.notices.warn(Notice::new("UNKNOWN_FIELD", message).at(path));
             }
-            Some(field) => self.envelope_field(field, &path, &value),
+            Some(field) => self.say(Sent { field, name, in_data, value }),
         }
     }
 
-    /// What stands outside the data counts before what the data says about the same.
     fn envelope_field(&mut self, field: EnvelopeField, path: &str, value: &Json<'_>) {
         let mut reader = Reader { notices: self.notices };
         let envelope = &mut self.envelope;
         let place = match field {
-            _ if *value == Json::Null => return,
             EnvelopeField::Data | EnvelopeField::Ignored => return,
             EnvelopeField::OccurredAt => {
-                if envelope.occurred_at.is_none()
-                    && let Some(moment) = reader.moment(path, value)
-                {
+                if let Some(moment) = reader.moment(path, value) {
                     let possible = check_moment(path, value, moment, self.now, self.notices);
                     envelope.occurred_at = possible.then_some(moment);
                 }
@@ -208,10 +253,16 @@ impl<'a, F: Copy + PartialEq> Opening<'a, '_, F> {
         if text.chars().count() > 200 || text.chars().any(char::is_control) {
             let message = "must be one line of at most 200 characters";
             self.notices.refuse(Notice::new("MALFORMED", message).at(path).sent(value));
-        } else if place.is_none() {
+        } else {
             *place = Some(text);
         }
     }
+}
+
+/// Of two values for one thing, the one that does not count.
+pub(super) fn left_out(path: String, counts: &str) -> Notice {
+    let message = format!("is another value than {counts} has and was left out");
+    Notice::new("DUPLICATE_FIELD", message).at(path)
 }
 
 /// What was dropped is not repeated, as answers are often logged.
@@ -228,18 +279,15 @@ pub(super) fn check_moment(
     now: DateTime<Utc>,
     notices: &mut Notices,
 ) -> bool {
-    use chrono::Datelike as _;
-    if moment.year() < EARLIEST_YEAR {
-        let message = format!("must not be before the year {EARLIEST_YEAR}");
-        notices.refuse(Notice::new("TIMESTAMP_OUT_OF_RANGE", message).at(path).sent(value));
+    if let Err(impossible) = moments::check(moment, now) {
+        let code = match impossible {
+            Impossible::TooEarly => "TIMESTAMP_OUT_OF_RANGE",
+            Impossible::InFuture => "TIMESTAMP_IN_FUTURE",
+        };
+        notices.refuse(Notice::new(code, impossible.to_string()).at(path).sent(value));
         return false;
     }
     let ahead = moment - now;
-    if ahead > SKEW_LIMIT {
-        let message = "must not be in the future; send when it happened, with its offset";
-        notices.refuse(Notice::new("TIMESTAMP_IN_FUTURE", message).at(path).sent(value));
-        return false;
-    }
     if ahead > SKEW_TOLERATED {
         let message = format!("is {} s ahead of our clock; check yours", ahead.num_seconds());
         notices.warn(Notice::new("CLOCK_SKEW", message).at(path).sent(value));

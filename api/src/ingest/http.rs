@@ -1,5 +1,6 @@
 //! The two routes, and which status an answer has.
 
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
 use serde_json::Value;
 
 use super::answer::{Answer, Status};
@@ -17,6 +20,7 @@ use crate::http::{Caller, Problem, RequestIds, Role, read_body};
 use crate::platform;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// What the routes need.
 #[derive(Clone)]
@@ -45,8 +49,8 @@ async fn property(
 ) -> Result<Response, Problem> {
     let caller = entrance.admit(&caller, &ids)?;
     let key = request_key(&headers)?;
-    let body = read_body(&headers, body, entrance.max_body_bytes).await?;
-    let body = split(&body, is_ndjson(&headers)).map_err(refused)?;
+    let (body, lines) = entrance.read(&headers, body).await?;
+    let body = split(&body, lines).map_err(refused)?;
     let sender = Sender { caller: &caller, source: None, request_key: key };
     let answer = entrance.ingest.property(&sender, &body.items).await;
     Ok(respond(&answer))
@@ -61,8 +65,8 @@ async fn user(
 ) -> Result<Response, Problem> {
     let caller = entrance.admit(&caller, &ids)?;
     let key = request_key(&headers)?;
-    let body = read_body(&headers, body, entrance.max_body_bytes).await?;
-    let body = split(&body, is_ndjson(&headers)).map_err(refused)?;
+    let (body, lines) = entrance.read(&headers, body).await?;
+    let body = split(&body, lines).map_err(refused)?;
     let sender = Sender { caller: &caller, source: None, request_key: key };
     let answer = entrance.ingest.user(&sender, &body.items).await;
     Ok(respond(&answer))
@@ -73,14 +77,94 @@ impl Entrance {
         caller.require(Role::Writer)?;
         Ok(caller.acting_for(self.tenant.clone(), ids))
     }
+
+    /// The body, unpacked, and whether its sender calls it lines.
+    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, bool), Problem> {
+        let lines = is_lines(headers)?;
+        let packed = is_packed(headers)?;
+        let body = read_body(headers, body, self.max_body_bytes).await?;
+        let body = if packed { unpack(body, self.max_body_bytes).await? } else { body };
+        Ok((body, lines))
+    }
 }
 
-fn is_ndjson(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"]
-        .iter()
-        .any(|lines| media_type.trim().eq_ignore_ascii_case(lines))
+const JSON_TYPES: [&str; 2] = ["application/json", "text/json"];
+const LINES_TYPES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"];
+
+/// Whether the body is called NDJSON; without a type it is JSON of a shape that tells.
+fn is_lines(headers: &HeaderMap) -> Result<bool, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(false) };
+    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    if LINES_TYPES.contains(&media_type) {
+        return Ok(true);
+    }
+    if JSON_TYPES.contains(&media_type) || media_type.ends_with("+json") {
+        return Ok(false);
+    }
+    let accepted = [JSON_TYPES[0], LINES_TYPES[0]];
+    let list = HeaderValue::from_static("application/json, application/x-ndjson");
+    let detail = "send JSON as application/json, or one object a line as application/x-ndjson";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let problem = Problem::new(status, "CONTENT_TYPE_UNSUPPORTED", detail);
+    Err(problem.with("accepted", accepted.to_vec()).header(ACCEPT_POST, list))
+}
+
+/// Whether the body is packed with gzip.
+fn is_packed(headers: &HeaderMap) -> Result<bool, Problem> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    // What is no text is no encoding that anybody knows.
+    let texts = values.map(|value| value.to_str().unwrap_or("?").to_ascii_lowercase());
+    let texts: Vec<String> = texts.collect();
+    let names = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+    let names: Vec<&str> = names.filter(|name| !["", "identity"].contains(name)).collect();
+    match *names {
+        [] => return Ok(false),
+        ["gzip" | "x-gzip"] => return Ok(true),
+        _ => {}
+    }
+    let detail = "send the body as it is, or packed once with gzip";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let problem = Problem::new(status, "CONTENT_ENCODING_UNSUPPORTED", detail);
+    let list = HeaderValue::from_static("gzip, identity");
+    let accepted = vec!["gzip", "identity"];
+    Err(problem.with("accepted", accepted).header(header::ACCEPT_ENCODING, list))
+}
+
+/// How many packed parts a body may be put together of. Each takes time to begin, also an empty
+/// one of 20 bytes, which the limit on what comes out of them does not bound.
+const MAX_GZIP_MEMBERS: usize = 1_000;
+
+/// Unpacks a body, refusing what becomes more than `limit` bytes before it does.
+async fn unpack(body: Bytes, limit: usize) -> Result<Bytes, Problem> {
+    match tokio::task::spawn_blocking(move || unpack_members(&body, limit)).await {
+        Ok(Ok(unpacked)) if unpacked.len() > limit => Err(Problem::body_too_large(limit)),
+        Ok(Ok(unpacked)) => Ok(unpacked.into()),
+        Ok(Err(_)) => {
+            let detail = format!(
+                "the body is not gzip as Content-Encoding says, it breaks off, or it has more than \
+                 {MAX_GZIP_MEMBERS} members"
+            );
+            Err(Problem::new(StatusCode::BAD_REQUEST, "GZIP_MALFORMED", detail))
+        }
+        Err(_) => Err(Problem::internal()),
+    }
+}
+
+/// Stops after the first byte beyond `limit`.
+fn unpack_members(mut packed: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    for _ in 0..MAX_GZIP_MEMBERS {
+        let mut member = GzDecoder::new(packed);
+        let room = limit.saturating_add(1).saturating_sub(unpacked.len());
+        (&mut member).take(room as u64).read_to_end(&mut unpacked)?;
+        packed = member.into_inner();
+        if packed.is_empty() || unpacked.len() > limit {
+            return Ok(unpacked);
+        }
+    }
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 fn request_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -9,9 +9,9 @@ use freehold_domain::{Claim, ClaimKey, ListingKey, PropertyId, Uniqueness};
 use freehold_ports::{LogName, ReadError, StreamId, StreamVersion};
 use freehold_projections::find;
 use freehold_projections::models::listing::ListingRow;
+use quick_cache::sync::Cache;
 use uuid::Uuid;
 
-use super::recently_used::RecentlyUsed;
 use crate::platform::Platform;
 
 /// References that are remembered.
@@ -24,9 +24,9 @@ const LISTING_AGE: Duration = Duration::from_secs(3);
 /// What references lead to.
 pub(super) struct Lookups {
     /// By tenant and claimed key. A reference never leaves its stream, so this is never stale.
-    ids: RecentlyUsed<(Arc<str>, String), Uuid>,
-    states: RecentlyUsed<PropertyId, Loaded<Property>>,
-    listings: RecentlyUsed<PropertyId, (Option<ListingKey>, Instant)>,
+    ids: Cache<(Arc<str>, String), Uuid>,
+    states: Cache<PropertyId, Loaded<Property>>,
+    listings: Cache<PropertyId, (Option<ListingKey>, Instant)>,
 }
 
 /// What an interaction is about.
@@ -63,9 +63,9 @@ impl Kind {
 impl Lookups {
     pub(super) fn new() -> Self {
         Self {
-            ids: RecentlyUsed::new(REFERENCES),
-            states: RecentlyUsed::new(STATES),
-            listings: RecentlyUsed::new(REFERENCES),
+            ids: Cache::new(REFERENCES),
+            states: Cache::new(STATES),
+            listings: Cache::new(REFERENCES),
         }
     }
 
@@ -117,7 +117,7 @@ impl Lookups {
 
     /// The state of a property as it was last seen; whoever takes it gives a newer one back.
     pub(super) fn take_state(&self, property: PropertyId) -> Option<Loaded<Property>> {
-        self.states.take(&property)
+        self.states.remove(&property).map(|(_, state)| state)
     }
 
     pub(super) fn give_state(&self, property: PropertyId, state: Loaded<Property>) {

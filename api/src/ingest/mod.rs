@@ -17,7 +17,6 @@ mod plan;
 mod property;
 mod quality;
 mod read;
-mod recently_used;
 mod record;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,14 +25,14 @@ mod user;
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use freehold_commands::CommandError;
 use freehold_domain::Refusal;
 use freehold_ports::{
     CodecError, EventFilter, GenerationState, GlobalPosition, LogName, VaultError,
 };
+use freehold_projections::{SubscriptionState, SubscriptionStatus};
 
 pub use answer::{Answer, Change, ItemAnswer, Notice, ProjectionLag, Status, StoredAs};
 pub use body::{Body, BodyRefused, MAX_ITEMS, split};
@@ -49,8 +48,6 @@ use crate::platform::{Caller, Platform};
 const LISTINGS: &str = "listings";
 /// How many items of one request are being stored at once.
 const IN_FLIGHT: usize = 64;
-/// How long the projection lag counts as known.
-const LAG_AGE: Duration = Duration::from_millis(200);
 
 /// Who sends items, and what counts for all of them.
 #[derive(Clone, Copy, Debug)]
@@ -68,41 +65,32 @@ pub struct Ingest {
     platform: Platform,
     defaults: IngestDefaults,
     lookups: Lookups,
-    lag: Mutex<Option<(Instant, Option<ProjectionLag>)>>,
 }
 
 impl Ingest {
     /// An entrance to a platform; what it remembers may be lost at any time.
     pub fn new(platform: Platform, defaults: IngestDefaults) -> Self {
-        Self { platform, defaults, lookups: Lookups::new(), lag: Mutex::new(None) }
+        Self { platform, defaults, lookups: Lookups::new() }
     }
 
-    /// How far queries are behind, as it was a moment ago.
+    /// How far queries are behind now; nothing when it cannot be known, as no answer fails for it.
     async fn projection_lag(&self) -> Option<ProjectionLag> {
-        let known = self.lag.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((seen, lag)) = known
-            && seen.elapsed() < LAG_AGE
-        {
-            return lag;
-        }
-        let lag = self.measure_lag().await;
-        *self.lag.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), lag.clone()));
-        lag
-    }
-
-    /// Nothing when it cannot be known now: an answer never waits or fails for it.
-    async fn measure_lag(&self) -> Option<ProjectionLag> {
         let Platform { store, models, clock, .. } = &self.platform;
-        if let Some(live) = self.platform.live(LISTINGS) {
+        let head_position = store.head(&LogName::DOMAIN).await.ok()?;
+        let live = self.platform.live(LISTINGS);
+        // One that was stopped while it had everything does not notice what it is missing since.
+        let knows = |live: &SubscriptionStatus| {
+            live.state == SubscriptionState::Live || live.behind_since.is_some()
+        };
+        if let Some(live) = live.filter(knows) {
             let seconds = live.lag(clock.now()).as_secs_f64();
-            let (position, head_position) = (live.position, live.head.max(live.position));
+            let (position, head_position) = (live.position, head_position.max(live.position));
             return Some(ProjectionLag { projection: LISTINGS, position, head_position, seconds });
         }
         let generations = models.generations(LISTINGS).await.ok()?;
         let active = generations.iter().find(|one| one.state == GenerationState::Active)?;
         let position = active.checkpoint;
-        let head_position = store.head(&LogName::DOMAIN).await.ok()?;
+        let head_position = head_position.max(position);
         let mut seconds = 0.0;
         if position < head_position {
             let all = EventFilter::all();
@@ -233,18 +221,13 @@ impl Sender<'_> {
     /// Whose references an item holds: as it says, as the sender says, the token's name, or
     /// `default` without a token.
     fn source_of(&self, item: Option<&str>) -> Result<String, Notice> {
-        let is_source = |name: &str| {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            (1..=64).contains(&name.len()) && name.chars().all(allowed)
-        };
         let actor = &*self.caller.actor;
         let token = Some(actor).filter(|name| is_source(name) && !NAMELESS.contains(name));
         let name = item.or(self.source).or(token).unwrap_or(DEFAULT);
         if is_source(name) {
             return Ok(name.to_owned());
         }
-        let message = "has 1 to 64 letters, digits, dots, dashes or underscores";
-        let notice = Notice::new("MALFORMED", message).at("source");
+        let notice = Notice::new("MALFORMED", SOURCE_SHAPE).at("source");
         Err(notice.sent(&json::Json::Text(name.into())))
     }
 
@@ -253,6 +236,15 @@ impl Sender<'_> {
         let of_item = event_id.map(|id| format!("event/{id}"));
         of_item.or_else(|| self.request_key.map(|key| format!("request/{index}/{key}")))
     }
+}
+
+/// What a source looks like, for messages.
+pub const SOURCE_SHAPE: &str = "has 1 to 64 letters, digits, dots, dashes or underscores";
+
+/// Whether references can belong to a source of that name.
+pub fn is_source(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (1..=64).contains(&name.len()) && name.chars().all(allowed)
 }
 
 /// Callers without a token.

@@ -11,25 +11,23 @@ use freehold_domain::interaction::{
 };
 use freehold_domain::property::{ListingStatus, MediaCategory, PropertyType};
 use freehold_domain::{AreaUnit, FeeFrequency};
-
-use super::recently_used::RecentlyUsed;
+use quick_cache::sync::Cache;
 
 /// Things by their names: the first name of each is ours.
 pub(super) struct Names<T: 'static> {
     pub(super) all: &'static [(T, &'static [&'static str])],
-    by_key: HashMap<String, T>,
+    /// The thing, and where the name stands among those of it.
+    by_key: HashMap<String, (T, usize)>,
     /// Senders repeat their unknown names with every item.
-    nearest: RecentlyUsed<String, Option<&'static str>>,
+    nearest: Cache<String, Option<&'static str>>,
 }
 
 impl<T: Copy + PartialEq> Names<T> {
     fn new(all: &'static [(T, &'static [&'static str])]) -> Self {
-        let names = all.iter().flat_map(|(thing, names)| names.iter().map(|name| (*name, *thing)));
-        Self {
-            all,
-            by_key: names.map(|(name, thing)| (key_of(name), thing)).collect(),
-            nearest: RecentlyUsed::new(1_000),
-        }
+        let names = all.iter().flat_map(|(thing, names)| {
+            names.iter().enumerate().map(|(rank, name)| (key_of(name), (*thing, rank)))
+        });
+        Self { all, by_key: names.collect(), nearest: Cache::new(1_000) }
     }
 
     /// The thing of that name.
@@ -38,7 +36,12 @@ impl<T: Copy + PartialEq> Names<T> {
         if name.len() > 64 {
             return None;
         }
-        self.by_key.get(&key_of(name)).copied()
+        self.by_key.get(&key_of(name)).map(|(thing, _)| *thing)
+    }
+
+    /// Where a name stands among those of its thing, ours first; no two of them stand alike.
+    pub(super) fn rank(&self, name: &str) -> Option<usize> {
+        self.by_key.get(&key_of(name)).map(|(_, rank)| *rank)
     }
 
     /// The name that is most like one nobody knows.

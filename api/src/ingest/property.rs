@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use freehold_domain::property::{
-    FactField, ListingStatus, MediaCategory, PropertyFacts, PropertyType,
+    FactField, ListingStatus, Media, MediaCategory, PropertyFacts, PropertyType,
 };
-use freehold_domain::{Address, AreaUnit, Coordinates, Currency, FeeFrequency};
+use freehold_domain::{Address, AreaUnit, Coordinates, Currency, FeeFrequency, Refusal as _};
 
 use super::answer::{Notice, Notices};
 use super::envelope::{self, Sent, SentFields};
 use super::json::Json;
 use super::names::{
-    AREA_UNITS, FREQUENCIES, MEDIA_CATEGORIES, PROPERTY_EVENTS, PROPERTY_FIELDS, PROPERTY_TYPES,
-    PropertyEventType, PropertyField, STATUSES,
+    AREA_UNITS, EnvelopeField, FREQUENCIES, MEDIA_CATEGORIES, PROPERTY_EVENTS, PROPERTY_FIELDS,
+    PROPERTY_TYPES, PropertyEventType, PropertyField, STATUSES,
 };
 use super::read::{Decimal, Reader};
 
@@ -101,8 +101,11 @@ pub(super) fn read<'a>(
     notices: &mut Notices,
 ) -> Option<PropertyItem<'a>> {
     let envelope = envelope::open(item, &PROPERTY_FIELDS, None, now, notices)?;
-    let event_type = event_type(envelope.event_type.as_deref(), notices);
-    if envelope.reference.is_none() {
+    let event_type = match envelope.event_type.as_deref() {
+        None if envelope.says(EnvelopeField::EventType) => None,
+        name => event_type(name, notices),
+    };
+    if envelope.reference.is_none() && !envelope.says(EnvelopeField::Property) {
         let message = "your reference of the property is needed";
         notices.refuse(Notice::new("REFERENCE_MISSING", message).at("property_id"));
     }
@@ -328,8 +331,12 @@ impl Reading<'_> {
                 for (name, part) in parts {
                     let path = format!("{path}.{name}");
                     match PROPERTY_FIELDS.find(name) {
-                        Some(PropertyField::Latitude) => latitude = self.reader.real(&path, part),
-                        Some(PropertyField::Longitude) => longitude = self.reader.real(&path, part),
+                        Some(PropertyField::Latitude) => {
+                            latitude = Some(self.reader.real(&path, part));
+                        }
+                        Some(PropertyField::Longitude) => {
+                            longitude = Some(self.reader.real(&path, part));
+                        }
                         _ => self.reader.notices.warn(unknown_part(path)),
                     }
                 }
@@ -343,8 +350,10 @@ impl Reading<'_> {
         }
         match (latitude, longitude) {
             (Some(latitude), Some(longitude)) => {
-                let point = point(&mut self.reader, path, latitude, longitude);
-                self.wishes.facts.coordinates = point;
+                let both = latitude.zip(longitude);
+                self.wishes.facts.coordinates = both.and_then(|(latitude, longitude)| {
+                    point(&mut self.reader, path, latitude, longitude)
+                });
             }
             _ => {
                 let message = "latitude and longitude belong together; send both";
@@ -385,10 +394,10 @@ impl Reading<'_> {
             let reader = &mut self.reader;
             match PROPERTY_FIELDS.find(name) {
                 Some(PropertyField::Price) => {
-                    amount = reader.decimal(&path, part).map(WishedPrice::Major);
+                    amount = Some(reader.decimal(&path, part).map(WishedPrice::Major));
                 }
                 Some(PropertyField::PriceMinor) => {
-                    amount = reader.decimal(&path, part).map(WishedPrice::Minor);
+                    amount = Some(reader.decimal(&path, part).map(WishedPrice::Minor));
                 }
                 Some(PropertyField::Currency) => {
                     self.wishes.currency = currency(reader, &path, part);
@@ -399,10 +408,10 @@ impl Reading<'_> {
                 _ => reader.notices.warn(unknown_part(path)),
             }
         }
-        if amount.is_none() {
+        let Some(amount) = amount else {
             let notice = Notice::new("FIELD_MISSING", "a price needs an amount");
-            self.reader.notices.refuse(notice.at(format!("{path}.amount")));
-        }
+            return self.reader.notices.refuse(notice.at(format!("{path}.amount")));
+        };
         self.set_price(path, amount, None);
     }
 
@@ -454,24 +463,31 @@ impl Reading<'_> {
     fn medium(&mut self, path: &str, value: &Json<'_>) -> Option<WishedMedium> {
         let Json::Object(parts) = value else {
             let url = self.reader.text(path, value)?;
-            return Some(WishedMedium { url, category: MediaCategory::Photo, caption: None });
+            let medium = WishedMedium { url, category: MediaCategory::Photo, caption: None };
+            return self.check_medium(medium, [(path, value); 2]);
         };
         let (mut url, mut category, mut caption) = (None, None, None);
-        for (name, part) in parts.iter().filter(|(_, part)| *part != Json::Null) {
-            let path = format!("{path}.{name}");
+        let mut places = [(path, value); 2];
+        let paths: Vec<_> = parts.iter().map(|(name, _)| format!("{path}.{name}")).collect();
+        for ((name, part), path) in parts.iter().zip(&paths) {
+            if *part == Json::Null {
+                continue;
+            }
             match &*name.to_lowercase().replace('_', "") {
                 "url" | "mediaurl" | "href" | "src" | "contenturl" => {
-                    url = self.reader.text(&path, part);
+                    url = Some(self.reader.text(path, part));
+                    places[0] = (path, part);
                 }
                 "category" | "mediacategory" | "type" | "kind" => {
-                    category = self.reader.named(&path, part, &MEDIA_CATEGORIES);
+                    category = self.reader.named(path, part, &MEDIA_CATEGORIES);
                 }
                 "caption" | "shortdescription" | "title" | "alt" => {
-                    caption = self.reader.text(&path, part);
+                    caption = self.reader.text(path, part);
+                    places[1] = (path, part);
                 }
                 // The list itself is the order.
                 "order" => {}
-                _ => self.reader.notices.warn(unknown_part(path)),
+                _ => self.reader.notices.warn(unknown_part(path.clone())),
             }
         }
         let Some(url) = url else {
@@ -479,7 +495,28 @@ impl Reading<'_> {
             self.reader.notices.refuse(notice.at(format!("{path}.url")));
             return None;
         };
-        Some(WishedMedium { url, category: category.unwrap_or(MediaCategory::Photo), caption })
+        let category = category.unwrap_or(MediaCategory::Photo);
+        self.check_medium(WishedMedium { url: url?, category, caption }, places)
+    }
+
+    /// Refuses here what its command would refuse, which does not know its place in the list;
+    /// `places` are those of its address and its caption.
+    fn check_medium(
+        &mut self,
+        medium: WishedMedium,
+        places: [(&str, &Json<'_>); 2],
+    ) -> Option<WishedMedium> {
+        let Err(refused) = Media::check(&medium.url, medium.caption.as_deref()) else {
+            return Some(medium);
+        };
+        for complaint in refused.complaints() {
+            let [url, caption] = places;
+            let of_caption = complaint.field.as_deref() == Some("caption");
+            let (path, value) = if of_caption { caption } else { url };
+            let notice = Notice::new(complaint.code, complaint.message);
+            self.reader.notices.refuse(notice.at(path).sent(value));
+        }
+        None
     }
 }
 
@@ -544,17 +581,18 @@ fn area(
     for (name, part) in parts.iter().filter(|(_, part)| *part != Json::Null) {
         let path = format!("{path}.{name}");
         match &*name.to_lowercase().replace('_', "") {
-            "value" | "amount" | "area" | "size" => amount = reader.real(&path, part),
+            "value" | "amount" | "area" | "size" => amount = Some(reader.real(&path, part)),
             "unit" | "units" | "unitcode" | "unittext" => {
                 unit = reader.named(&path, part, &AREA_UNITS).or(unit);
             }
             _ => reader.notices.warn(unknown_part(path)),
         }
     }
-    if amount.is_none() {
+    let Some(amount) = amount else {
         let notice = Notice::new("FIELD_MISSING", "an area needs a value");
         reader.notices.refuse(notice.at(format!("{path}.value")));
-    }
+        return None;
+    };
     amount.map(|value| WishedArea { value, unit })
 }
 
@@ -613,7 +651,6 @@ pub(super) fn sent_at<'d>(
             PropertyField::LotAreaSquareMeters,
             PropertyField::LotAreaAcres,
         ],
-        "url" | "caption" => &[PropertyField::Photos, PropertyField::Media],
         "media" => &[PropertyField::Media, PropertyField::Photos],
         "reference" | "source" if part.is_empty() => &[],
         _ => &[],

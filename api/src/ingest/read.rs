@@ -96,6 +96,17 @@ impl Reader<'_> {
         self.notices.refuse(Notice::new("WRONG_TYPE", message).at(path).sent(value));
     }
 
+    /// A date or moment that is none: written like one, or something else.
+    fn no_time(&mut self, path: &str, value: &Json<'_>, wanted: &str) {
+        match value {
+            Json::Text(text) if is_dated(text.trim()) => {
+                let message = format!("is on no calendar; send {wanted}");
+                self.notices.refuse(Notice::new("MALFORMED", message).at(path).sent(value));
+            }
+            _ => self.wrong(path, value, wanted),
+        }
+    }
+
     fn impossible(&mut self, path: &str, value: &Json<'_>, message: &str) {
         self.notices.refuse(Notice::new("OUT_OF_RANGE", message).at(path).sent(value));
     }
@@ -186,7 +197,7 @@ impl Reader<'_> {
             _ => None,
         };
         if day.is_none() {
-            self.wrong(path, value, "a date such as 2026-11-30");
+            self.no_time(path, value, "a date such as 2026-11-30");
         }
         day
     }
@@ -207,7 +218,7 @@ impl Reader<'_> {
             _ => None,
         };
         if moment.is_none() {
-            self.wrong(path, value, "a moment such as 2026-11-30T09:30:00Z");
+            self.no_time(path, value, "a moment such as 2026-11-30T09:30:00Z");
         }
         moment
     }
@@ -264,6 +275,15 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether a text begins as a date does.
+fn is_dated(text: &str) -> bool {
+    text.len() >= 10
+        && text.bytes().take(10).enumerate().all(|(place, byte)| match place {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
 }
 
 #[cfg(test)]

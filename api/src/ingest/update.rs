@@ -149,7 +149,10 @@ impl Ingest {
             match result {
                 Ok(executed) => {
                     self.lookups.remember(tenant, Kind::Property, source, reference, property.0);
-                    pending.notices.warnings.extend(planned.warnings);
+                    // What would be planned now is not what was stored when it was first sent.
+                    if executed.outcome != Outcome::Repeated {
+                        pending.notices.warnings.extend(planned.warnings);
+                    }
                     return Ok(self.stored(tenant, property, executed, pending));
                 }
                 Err(NotPlanned::Refused(errors)) => {

@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use freehold_domain::interaction::{ActorType, DeviceType, EventSource, ObjectType};
 
 use super::answer::{Notice, Notices};
-use super::envelope::{self, SentFields, check_moment, personal_field_dropped};
+use super::envelope::{self, SentFields, check_moment, left_out, personal_field_dropped};
 use super::json::Json;
 use super::names::{
-    ACTOR_TYPES, CHANNELS, DEVICE_TYPES, OBJECT_TYPES, USER_EVENTS, USER_FIELDS, UserEventType,
-    UserField, is_bot,
+    ACTOR_TYPES, CHANNELS, DEVICE_TYPES, EnvelopeField, OBJECT_TYPES, USER_EVENTS, USER_FIELDS,
+    UserEventType, UserField, is_bot,
 };
 use super::property::unknown_event_type;
 use super::read::Reader;
@@ -50,8 +50,11 @@ pub(super) fn read<'a>(
     now: DateTime<Utc>,
     notices: &mut Notices,
 ) -> Option<UserItem<'a>> {
-    let envelope = envelope::open(item, &USER_FIELDS, Some(UserField::Personal), now, notices)?;
-    let event_type = event_type(envelope.event_type.as_deref(), notices)?;
+    let mut envelope = envelope::open(item, &USER_FIELDS, Some(UserField::Personal), now, notices)?;
+    let event_type = match envelope.event_type.as_deref() {
+        None if envelope.says(EnvelopeField::EventType) => return None,
+        name => event_type(name, notices)?,
+    };
     let mut about = About { occurred_at: envelope.occurred_at, ..About::default() };
     let mut bot = false;
     for sent in envelope.data.iter().filter(|sent| sent.value != Json::Null) {
@@ -74,6 +77,11 @@ pub(super) fn read<'a>(
             UserField::PagePosition => about.page_position = reader.count(&path, value),
             UserField::OccurredAt => {
                 let moment = moment(&mut reader, &path, value, now);
+                if let (Some(_), Some(outside)) = (moment, about.occurred_at)
+                    && moment != Some(outside)
+                {
+                    notices.warn(left_out(path, "the item"));
+                }
                 about.occurred_at = about.occurred_at.or(moment);
             }
             UserField::ReportedAt => about.reported_at = moment(&mut reader, &path, value, now),
@@ -84,14 +92,23 @@ pub(super) fn read<'a>(
     if bot {
         about.actor_type = Some(ActorType::Bot);
     }
-    about.reference = about.reference.or(envelope.reference);
+    match (&about.reference, envelope.reference.take()) {
+        (None, outside) => about.reference = outside,
+        (Some(inside), Some(outside)) if *inside != outside => {
+            let path = envelope.path_of(EnvelopeField::Property).unwrap_or_default();
+            notices.warn(left_out(path, "the data"));
+        }
+        (Some(_), _) => {}
+    }
     if let UserEventType::Preference(_) = event_type {
         let missing = |field: &str, message| Notice::new("REFERENCE_MISSING", message).at(field);
-        if envelope.user.is_none() {
+        if envelope.user.is_none() && !envelope.says(EnvelopeField::User) {
             let message = "a preference belongs to a user; send your reference of them";
             notices.refuse(missing("user_id", message));
         }
-        if about.reference.is_none() && about.listing.is_none() {
+        let says = |field| envelope.data.get(field).is_some_and(|sent| sent.value != Json::Null);
+        let unreadable = says(UserField::Property) || says(UserField::Listing);
+        if about.reference.is_none() && about.listing.is_none() && !unreadable {
             let message = "a preference is about a property; send its reference";
             notices.refuse(missing("data.property_id", message));
         }

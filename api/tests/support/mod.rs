@@ -136,6 +136,16 @@ impl Running {
         headers: &[&str],
         body: &str,
     ) -> Answer {
+        self.ask_bytes(method, path, headers, body.as_bytes()).await
+    }
+
+    pub(crate) async fn ask_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Answer {
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         if !headers.iter().any(|header| header.starts_with("Host:")) {
             head += &format!("Host: {}\r\n", self.address);
@@ -147,7 +157,8 @@ impl Running {
             head += &format!("Content-Length: {}\r\n", body.len());
         }
         let mut stream = self.connect().await;
-        stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        stream.write_all(body).await.unwrap();
         read_answer(&mut stream).await
     }
 

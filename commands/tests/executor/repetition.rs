@@ -72,6 +72,24 @@ async fn a_command_whose_twin_was_a_little_faster_gets_the_twins_answer_and_no_r
 }
 
 #[tokio::test]
+async fn a_repetition_whose_first_answer_cannot_be_read_is_not_refused() {
+    for expected in [None, Some(ExpectedVersion::NoStream)] {
+        let platform = platform();
+        let context = CommandContext { expected, ..named(CommandId::new()) };
+        let command = UserCommand::from(register(ADA, EMAIL));
+        platform.user_as(&context, ADA, command.clone()).await.unwrap();
+        let store = Mischievous::new(platform.store.clone(), 1, Mischief::NoLookups);
+        let again = platform.through(store, options());
+
+        let unread = again.user_as(&context, ADA, command.clone()).await;
+        let read = again.user_as(&context, ADA, command).await.unwrap();
+
+        assert!(matches!(unread, Err(CommandError::Unavailable(_))), "{unread:?}");
+        assert_eq!(read.outcome, Outcome::Repeated);
+    }
+}
+
+#[tokio::test]
 async fn an_id_stands_for_one_command_on_one_stream_under_one_condition() {
     let platform = platform();
     let id = CommandId::new();

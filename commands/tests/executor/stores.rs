@@ -28,6 +28,8 @@ pub(crate) enum Mischief {
     SomebodyFirst(CommandExecutor, Uuid, fn(u32) -> UserCommand),
     /// The same command is executed by this executor, right after its stream was read.
     TwinFirst(Box<(CommandExecutor, Uuid, UserCommand, CommandContext)>),
+    /// Command ids cannot be looked up.
+    NoLookups,
 }
 
 /// Makes mischief a few times, and then is the store it stands before.
@@ -88,6 +90,9 @@ impl InterposedStore for Mischievous {
 
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         self.appends.fetch_add(1, Ordering::SeqCst);
+        if matches!(self.mischief, Mischief::TwinFirst(..) | Mischief::NoLookups) {
+            return self.store.append(request).await;
+        }
         let Some(left) = self.next() else { return self.store.append(request).await };
         let stream = request.stream.clone();
         match &self.mischief {
@@ -101,7 +106,7 @@ impl InterposedStore for Mischievous {
                 executor.execute::<User>(*id, command(left), &context()).await.unwrap();
                 return self.store.append(request).await;
             }
-            Mischief::TwinFirst(..) => return self.store.append(request).await,
+            Mischief::TwinFirst(..) | Mischief::NoLookups => unreachable!("appends as it is"),
         }
         Err(AppendError::OutcomeUnknown { stream, source: "connection reset".into() })
     }
@@ -113,6 +118,9 @@ impl InterposedStore for Mischievous {
     ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
         self.reachable()?;
         self.lookups.fetch_add(1, Ordering::SeqCst);
+        if matches!(self.mischief, Mischief::NoLookups) && self.next().is_some() {
+            return Err(ReadError::Unavailable { source: "connection reset".into() });
+        }
         self.store.find_command(log, command_id).await
     }
 

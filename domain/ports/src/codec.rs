@@ -170,7 +170,7 @@ impl EventCodec {
             return self.decode(event, &SubjectKeys::default());
         }
         let mut json = parse(event)?;
-        carry(&mut json, event.event_id.0);
+        carry(&mut json, event.event_id.0)?;
         E::deserialize_payload(&event.event_type, event.schema_version, json)
             .map_err(|reason| unreadable(event, reason))
     }
@@ -304,7 +304,7 @@ fn open(json: &mut Value, place: Uuid, keys: &SubjectKeys) -> Result<(), CodecEr
     match json {
         Value::Object(object) => match subject_of(object) {
             Some(subject) => {
-                let Some(Value::String(sealed)) = object.remove(SEALED) else { return Ok(()) };
+                let Some(sealed) = take_sealed(object, subject)? else { return Ok(()) };
                 match keys.0.get(&subject) {
                     Some(key) => {
                         let clear = open_bytes(key, subject, place, &sealed)
@@ -327,19 +327,33 @@ fn open(json: &mut Value, place: Uuid, keys: &SubjectKeys) -> Result<(), CodecEr
 }
 
 /// Puts the text forms of [`SealedText`]s where values would stand if they were opened.
-fn carry(json: &mut Value, place: Uuid) {
+fn carry(json: &mut Value, place: Uuid) -> Result<(), CodecError> {
     match json {
         Value::Object(object) => match subject_of(object) {
             Some(subject) => {
-                if let Some(Value::String(sealed)) = object.remove(SEALED) {
+                if let Some(sealed) = take_sealed(object, subject)? {
                     let text = SealedText { subject, place, sealed: sealed.into() };
                     object.insert(VALUE.to_owned(), Value::String(text.to_string()));
                 }
+                Ok(())
             }
-            None => object.values_mut().for_each(|inner| carry(inner, place)),
+            None => object.values_mut().try_for_each(|inner| carry(inner, place)),
         },
-        Value::Array(items) => items.iter_mut().for_each(|inner| carry(inner, place)),
-        _ => {}
+        Value::Array(items) => items.iter_mut().try_for_each(|inner| carry(inner, place)),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the sealed text out of a personal value, if it has one. Anything else in its place would
+/// read as erased, without a word.
+fn take_sealed(
+    object: &mut Map<String, Value>,
+    subject: SubjectId,
+) -> Result<Option<String>, CodecError> {
+    match object.remove(SEALED) {
+        None => Ok(None),
+        Some(Value::String(sealed)) => Ok(Some(sealed)),
+        Some(_) => Err(CodecError::Tampered { subject }),
     }
 }
 
@@ -366,4 +380,30 @@ fn open_bytes(key: &SubjectKey, subject: SubjectId, place: Uuid, sealed: &str) -
     let cipher = XChaCha20Poly1305::new(&Key::from(key.0));
     let aad = authenticated(subject, place);
     cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sealed_value_that_is_no_text_is_found_out_and_not_read_as_erased() {
+        let (person, place) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let personal = |sealed: Value| json!([{"name": {SUBJECT: person, SEALED: sealed}}]);
+        let keys = SubjectKeys::default();
+        for forged in [json!(null), json!(7), json!(["text"]), json!({"text": "text"})] {
+            let carried = carry(&mut personal(forged.clone()), place);
+            assert!(matches!(carried, Err(CodecError::Tampered { .. })), "{forged}");
+            let opened = open(&mut personal(forged.clone()), place, &keys);
+            assert!(matches!(opened, Err(CodecError::Tampered { .. })), "{forged}");
+        }
+        let mut text = personal(json!("text"));
+        carry(&mut text, place).unwrap();
+        assert_eq!(text[0]["name"][VALUE], json!(format!("{person}.{place}.text")));
+        let mut erased = json!({SUBJECT: person, ERASED: true});
+        carry(&mut erased, place).unwrap();
+        assert_eq!(erased, json!({SUBJECT: person, ERASED: true}));
+    }
 }

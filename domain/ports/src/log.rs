@@ -41,7 +41,8 @@ impl FromStr for LogName {
         if letters && starts && text.len() <= 40 {
             return Ok(Self(Cow::Owned(text.to_owned())));
         }
-        Err(InvalidName { what: "log name", text: text.to_owned() })
+        let shape = "1 to 40 small letters, digits and underscores, a letter first";
+        Err(InvalidName { what: "log name", text: text.to_owned(), shape })
     }
 }
 
@@ -89,7 +90,9 @@ impl FromStr for StreamId {
         if printable && parts && text.len() <= 200 {
             return Ok(Self(Arc::from(text)));
         }
-        Err(InvalidName { what: "stream", text: text.to_owned() })
+        let shape = "<category>-<id>, such as property-0199, at most 200 characters of printable \
+                     ASCII without spaces";
+        Err(InvalidName { what: "stream", text: text.to_owned(), shape })
     }
 }
 
@@ -117,7 +120,9 @@ impl FromStr for Tag {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() || text.len() > 300 || text.chars().any(char::is_control) {
-            return Err(InvalidName { what: "tag", text: text.chars().take(300).collect() });
+            let shape = "1 to 300 bytes of text without control characters";
+            let text = text.chars().take(300).collect();
+            return Err(InvalidName { what: "tag", text, shape });
         }
         Ok(Self(Arc::from(text)))
     }
@@ -125,12 +130,14 @@ impl FromStr for Tag {
 
 /// A text is not a log name, stream or tag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a {what}; see the type's documentation for its shape")]
+#[error("{text:?} is not a {what}, which is {shape}")]
 pub struct InvalidName {
     /// What it should have been.
     pub what: &'static str,
     /// What it was.
     pub text: String,
+    /// What it should have looked like.
+    pub shape: &'static str,
 }
 
 macro_rules! counter {

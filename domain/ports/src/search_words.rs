@@ -23,7 +23,7 @@ pub fn search_words(text: &str) -> String {
         }
         return words;
     }
-    // Upper case first: it alone folds the final sigma and the sharp s.
+    // Upper case first: it alone folds the final sigma.
     let folded = (text.nfkd().filter(|c| !is_accent(*c)))
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
@@ -34,11 +34,32 @@ pub fn search_words(text: &str) -> String {
             if !within {
                 words.push(' ');
             }
-            words.push(c);
+            match spelled_plainly(c) {
+                Some(letters) => words.push_str(letters),
+                None => words.push(c),
+            }
         }
         within = is_letter;
     }
     words
+}
+
+/// Latin letters that Unicode does not take apart, as people without them on their keyboard type
+/// them.
+fn spelled_plainly(c: char) -> Option<&'static str> {
+    Some(match c {
+        'æ' => "ae",
+        'đ' | 'ð' => "d",
+        'ħ' => "h",
+        'ı' => "i",
+        'ł' => "l",
+        'ø' => "o",
+        'œ' => "oe",
+        'ß' => "ss",
+        'ŧ' => "t",
+        'þ' => "th",
+        _ => return None,
+    })
 }
 
 /// Marks that Latin, Greek and Cyrillic letters carry; those of other scripts are letters in effect.
@@ -48,6 +69,9 @@ fn is_accent(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, proptest};
+    use proptest::{prop_assert, prop_assert_eq};
+
     use super::search_words;
 
     #[test]
@@ -59,7 +83,34 @@ mod tests {
     }
 
     #[test]
+    fn letters_that_are_no_accents_are_found_as_people_type_them() {
+        assert_eq!(search_words("Łódź ŁÓDŹ lodz"), " lodz lodz lodz");
+        assert_eq!(search_words("Ærøskøbing Þórshöfn"), " aeroskobing thorshofn");
+        assert_eq!(search_words("Đakovo Sauðárkrókur Ħamrun"), " dakovo saudarkrokur hamrun");
+        assert_eq!(
+            search_words("Œuvre STRAẞE Diyarbakır IĞDIR"),
+            " oeuvre strasse diyarbakir igdir"
+        );
+    }
+
+    #[test]
     fn a_text_without_letters_and_digits_has_no_words() {
         assert_eq!(search_words(" \"'*() -- 🏠"), "");
+    }
+
+    proptest! {
+        /// Whoever copies what is shown finds it, and case never matters.
+        #[test]
+        fn words_are_words_of_themselves(text in any::<String>()) {
+            let words = search_words(&text);
+            prop_assert_eq!(&search_words(&words), &words);
+        }
+
+        #[test]
+        fn the_words_of_european_letters_are_ascii(text in "[ !-~À-ÖØ-öø-ķĹ-ňŌ-ſ]*") {
+            let words = search_words(&text);
+            prop_assert!(words.is_ascii(), "{} gives {}", text, words);
+            prop_assert_eq!(search_words(&text.to_uppercase()), words);
+        }
     }
 }

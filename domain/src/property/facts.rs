@@ -14,6 +14,7 @@ use super::named::named_enum;
 use super::refusal::Problem;
 use super::unit::Unit;
 use super::{Decision, happened, unchanged};
+use crate::place::is_country;
 use crate::{Address, Area, Coordinates};
 
 named_enum! {
@@ -325,8 +326,7 @@ fn check_address(field: &str, address: &Address, check: &mut Check) {
             check.line(&format!("{field}.{part}"), text, 200);
         }
     }
-    let is_code = |code: &String| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
-    if !country.as_ref().is_none_or(is_code) {
+    if !country.as_deref().is_none_or(is_country) {
         let problem = Problem::Malformed("a two-letter ISO 3166 country code such as DE");
         check.refuse(format!("{field}.country"), problem);
     }

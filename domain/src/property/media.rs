@@ -44,6 +44,22 @@ named_enum! {
 
 const MAX_MEDIA: usize = 100;
 
+impl Media {
+    /// Whether a medium may have this address and this caption.
+    pub fn check(url: &str, caption: Option<&str>) -> Result<(), PropertyRefused> {
+        let mut check = Check::default();
+        check_parts(&mut check, url, caption);
+        check.finish()
+    }
+}
+
+fn check_parts(check: &mut Check, url: &str, caption: Option<&str>) {
+    check.url("url", url);
+    if let Some(caption) = caption {
+        check.line("caption", caption, 500);
+    }
+}
+
 /// Decides whether a medium is added.
 pub(super) fn attach(unit: &Unit, command: AttachMedia) -> Decision {
     let AttachMedia { id, url, category, caption, order } = command;
@@ -61,10 +77,7 @@ pub(super) fn attach(unit: &Unit, command: AttachMedia) -> Decision {
     }
 
     let mut check = Check::default();
-    check.url("url", &media.url);
-    if let Some(caption) = &media.caption {
-        check.line("caption", caption, 500);
-    }
+    check_parts(&mut check, &media.url, media.caption.as_deref());
     check.entries("media", unit.media.len() + 1, MAX_MEDIA);
     check.finish()?;
     if unit.media.iter().any(|media| media.order == order) {

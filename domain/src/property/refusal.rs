@@ -42,7 +42,10 @@ pub enum PropertyRefused {
     #[error("an earlier listing has this key; draft the new one under a new key")]
     ListingKeyUsed,
     /// The state machine has no such arrow, or not for this command.
-    #[error("a listing that is {} cannot become {} by this", from.name(), to.name())]
+    #[error(
+        "this listing is {} and cannot become {} this way; {}",
+        from.name(), to.name(), instead(*from, *to)
+    )]
     InvalidTransition {
         /// Where it stands.
         from: ListingStatus,
@@ -219,6 +222,25 @@ pub enum Problem {
     /// The same thing is included and paid besides.
     #[error("is included in the rent as well; send it once")]
     PaidTwice,
+}
+
+/// What may be done with a listing instead.
+fn instead(from: ListingStatus, to: ListingStatus) -> String {
+    use ListingStatus as S;
+    if from.may_become().contains(&to) {
+        // Each way back to the market has a command of its own.
+        return match from {
+            S::OnHold | S::Withdrawn => "resume it".to_owned(),
+            S::UnderApplication | S::Pending => "release it from its application".to_owned(),
+            _ => "publish it".to_owned(),
+        };
+    }
+    let names: Vec<&str> = from.may_become().iter().map(|status| status.name()).collect();
+    match names.split_last() {
+        None => "that is final: draft a new one".to_owned(),
+        Some((last, [])) => format!("it may become {last}"),
+        Some((last, others)) => format!("it may become {} or {last}", others.join(", ")),
+    }
 }
 
 fn messages(invalid: &[InvalidField]) -> String {

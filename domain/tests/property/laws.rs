@@ -168,7 +168,7 @@ fn an_address() -> impl Strategy<Value = Address> {
     (
         option::of(a_text()),
         option::of(a_text()),
-        option::of(prop_oneof![32 => "[A-Z]{2}", 1 => ".{0,3}"]),
+        option::of(prop_oneof![32 => "DE|US|JP", 1 => ".{0,3}"]),
     )
         .prop_map(|(street, city, country)| Address {
             street,

@@ -249,7 +249,7 @@ impl Projection for Listings {
     type Event = PropertyEvent;
 
     const NAME: &'static str = "listings";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn log(&self) -> LogName {
         LogName::DOMAIN
@@ -476,6 +476,8 @@ impl Fold<'_> {
             row.available_from = Some(event.available_from);
             row.expires_at = event.expires_at;
             row.published_at = Some(event.published_at);
+            // Announced for a day, it may come on another.
+            row.on_market_date = Some(at.date_naive());
             row.on_market_at = row.on_market_at.or(Some(at));
             enter(row, ListingStatus::Active, at);
         })

@@ -393,6 +393,12 @@ fn month_of(day: NaiveDate) -> NaiveDate {
 ///   Resolutions" of the H3 documentation.
 const RESOLUTIONS: [Resolution; 2] = [Resolution::Six, Resolution::Eight];
 
+/// A cell by its H3 index in any spelling: as [`MarketStatisticsRow`] spells it, and its resolution.
+pub fn cell_named(index: &str) -> Option<(String, i64)> {
+    let cell: CellIndex = index.parse().ok()?;
+    Some((cell.to_string(), i64::from(u8::from(cell.resolution()))))
+}
+
 /// The key of a [`MarketStatisticsRow`] without its tenant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Statistic {

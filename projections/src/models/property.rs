@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use freehold_domain::property::{
-    ClosingRecorded, Concession, CoordinatePrecision, FactChange, LeaseTerms, ListingDrafted,
-    ListingStatus, LocationVisibility, Media, MoveInCost, OngoingFee, PropertyEvent, PropertyFacts,
-    PropertyRegistered,
+    ClosingRecorded, Concession, CoordinatePrecision, FactChange, FactField, LeaseTerms,
+    ListingDrafted, ListingStatus, LocationVisibility, Media, MoveInCost, OngoingFee,
+    PropertyEvent, PropertyFacts, PropertyRegistered,
 };
 use freehold_domain::{ListingKey, Price, PropertyId, UserId};
 use freehold_ports::{EventFilter, GlobalPosition, LogName, RecordedEvent, StreamVersion, Table};
@@ -460,6 +460,47 @@ struct Change {
     field: &'static str,
     old: serde_json::Value,
     new: serde_json::Value,
+}
+
+/// What changes besides facts.
+const CHANGES: [&str; 32] = [
+    "agent",
+    "amenities",
+    "application",
+    "approved_by",
+    "archived",
+    "available_from",
+    "cause",
+    "close_date",
+    "closed_on",
+    "concession",
+    "coordinates",
+    "duplicate_of",
+    "expires_at",
+    "facts",
+    "lease",
+    "lease_terms",
+    "media",
+    "media_order",
+    "move_in_costs",
+    "on_market_date",
+    "ongoing_fees",
+    "precision",
+    "preferred_photo",
+    "price",
+    "published_at",
+    "reason",
+    "reasons",
+    "rent_at_close",
+    "status",
+    "submitted_by",
+    "verification_failure",
+    "visibility",
+];
+
+/// Whether a [`PropertyChangeRow`] may be about a field of that name.
+pub fn is_change(field: &str) -> bool {
+    CHANGES.contains(&field) || FactField::ALL.iter().any(|fact| fact.field() == field)
 }
 
 impl History {

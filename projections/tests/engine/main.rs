@@ -14,7 +14,7 @@ use freehold_memory::MemoryEventStore;
 use freehold_ports::{
     EventStore, GenerationState, GlobalPosition, LogName, ReadModels, RowChange, TableChanges,
 };
-use freehold_projections::{Phase, ProjectionError, SubscriptionState, TypedRow as _};
+use freehold_projections::{Phase, ProjectionError, Projections, SubscriptionState, TypedRow as _};
 use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteReadModels};
 use proptest::prelude::*;
 
@@ -596,6 +596,27 @@ async fn the_rows_of_a_page_are_fetched_in_a_few_queries() {
     let events = [placed, worn].concat();
     let (items, shelves, _) = shown(&*models).await;
     assert_eq!((items, shelves), plain(&events));
+}
+
+/// A row that is made in a page may name what later events of the page need.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_named_by_rows_of_the_same_page_are_fetched_in_a_few_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let first_worn = |item| [ShopEvent::Placed { item, shelf: item }, ShopEvent::Worn { item }];
+    let head = append(&*log, &(0..450).flat_map(first_worn).collect::<Vec<_>>()).await;
+    let models = Flaky::new(SqliteReadModels::open(folder.path()).unwrap(), 0, u64::MAX);
+    let clock = Arc::new(freehold_ports::SystemClock);
+    let projections = Projections::new(log, models.clone(), codec(), clock).with(WornOnly);
+
+    projections.start();
+    reach(&projections, head).await;
+    projections.stop().await;
+
+    let fetches = models.fetches.load(Ordering::Relaxed);
+    assert!(fetches <= 4, "{fetches} queries for the shelves of 450 new items");
+    let (_, shelves, _) = shown(&*models).await;
+    assert!(shelves.iter().all(|shelf| shelf.events == 1) && shelves.len() == 450);
 }
 
 /// A bug that panics is a failure like others: seen, tried again, and no end of the subscription.

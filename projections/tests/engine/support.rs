@@ -173,6 +173,46 @@ impl<const V: u32> Projection for Shelves<V> {
     }
 }
 
+/// Takes items as they are placed, without a look at what was there, and counts on shelves what
+/// is worn.
+pub(crate) struct WornOnly;
+
+impl Projection for WornOnly {
+    type Event = ShopEvent;
+    const NAME: &'static str = "shelves";
+    const VERSION: u32 = 1;
+
+    fn log(&self) -> LogName {
+        LogName::DOMAIN
+    }
+
+    fn filter(&self) -> EventFilter {
+        EventFilter { categories: vec!["item".into()], event_types: Vec::new() }
+    }
+
+    fn tables(&self) -> &'static [&'static Table] {
+        &TABLES
+    }
+
+    fn apply(
+        &self,
+        event: ProjectedEvent<'_, ShopEvent>,
+        rows: &mut Rows,
+    ) -> Result<(), ApplyError> {
+        match *event.event {
+            ShopEvent::Placed { item, shelf } => rows.put(ItemRow { item, shelf, wear: 0 }),
+            ShopEvent::Worn { item } => {
+                let known = rows.get::<ItemRow>(&(item,))?.map(|item| item.shelf);
+                let shelf = known.ok_or_else(|| ApplyError::Impossible("nowhere".to_owned()))?;
+                let events = rows.get::<ShelfRow>(&(shelf,))?.map_or(0, |shelf| shelf.events);
+                rows.put(ShelfRow { shelf, items: 0, events: events + 1 });
+            }
+            ShopEvent::Removed { item } => rows.delete::<ItemRow>((item,)),
+        }
+        Ok(())
+    }
+}
+
 /// What the rows should be, by a plain loop: items with shelf and wear, shelves with their counts.
 pub(crate) fn plain(events: &[ShopEvent]) -> (Vec<ItemRow>, Vec<ShelfRow>) {
     let mut items: BTreeMap<i64, (i64, i64)> = BTreeMap::new();

@@ -191,3 +191,34 @@ impl State {
         batch.push(work);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work() -> Work {
+        Work::ClearSnapshots { answer: oneshot::channel().0 }
+    }
+
+    fn taken(queue: &Queue) -> usize {
+        let mut batch = Vec::new();
+        let mut room = Room { events: usize::MAX, bytes: usize::MAX };
+        let _ = queue.take(&mut batch, &mut room, Duration::ZERO);
+        batch.len()
+    }
+
+    #[test]
+    fn no_more_than_so_many_items_and_bytes_wait() {
+        let bytes_of_one = work().bytes();
+        for (items, bytes, fit) in
+            [(3, usize::MAX, 3), (usize::MAX, 4 * bytes_of_one + 1, 4), (0, 0, 1)]
+        {
+            let queue = Queue::new(items, bytes);
+            for _ in 0..2 {
+                (0..fit).for_each(|_| assert!(queue.push(work()).is_ok()));
+                assert!(matches!(queue.push(work()), Err(Rejected::Full)));
+                assert_eq!(taken(&queue), fit);
+            }
+        }
+    }
+}

@@ -266,17 +266,55 @@ mod tests {
 
     use super::*;
 
-    /// The suite once more with the plans of a large table, whose filters leave many rows.
-    mod when_two_rows_are_many {
+    /// The suite once more with the plans of a large table, in which everything is many: each of
+    /// them is forced, so that one that is wrong shows.
+    mod with_the_plans_of_large_tables {
         use super::*;
+        use crate::read_models::query::Scale;
 
-        fn fresh() -> Fresh<dyn ReadModels> {
+        const LARGE: Scale =
+            Scale { sample: 2, dense: 1, patience: 4, rare: 20, many: 6, sorted: 2 };
+
+        fn fresh(scale: Scale) -> Fresh<dyn ReadModels> {
             let mut store = SqliteReadModels::in_memory().unwrap();
-            store.planner = Arc::new(Planner::with_few(1));
+            store.planner = Arc::new(Planner::with(scale));
             Fresh::new(Arc::new(store))
         }
 
-        freehold_contract::read_models_suite!(fresh());
+        /// Numbers that are so small that rows of a test lie on both sides of each.
+        mod mixed {
+            use super::*;
+            freehold_contract::read_models_suite!(fresh(LARGE));
+        }
+
+        /// A walk is never dense, every filter gives candidates, and the order is walked for them.
+        mod walks_among_candidates {
+            use super::*;
+            const AMONG: Scale = Scale { dense: 9, rare: 99, many: 99, sorted: 0, ..LARGE };
+            freehold_contract::read_models_suite!(fresh(AMONG));
+        }
+
+        /// The same, and all of them are looked up.
+        mod sorts_candidates {
+            use super::*;
+            const SORTED: Scale = Scale { dense: 9, rare: 99, many: 99, sorted: 99, ..LARGE };
+            freehold_contract::read_models_suite!(fresh(SORTED));
+        }
+
+        /// Every walk is taken for dense and given up after its first row.
+        mod gives_walks_up {
+            use super::*;
+            const GIVEN_UP: Scale =
+                Scale { sample: 1, dense: 0, patience: 0, rare: 99, many: 99, sorted: 2 };
+            freehold_contract::read_models_suite!(fresh(GIVEN_UP));
+        }
+
+        /// No index has an answer.
+        mod only_walks {
+            use super::*;
+            const WALKS: Scale = Scale { dense: 9, rare: 0, many: 0, ..LARGE };
+            freehold_contract::read_models_suite!(fresh(WALKS));
+        }
     }
 
     const fn column(name: &'static str, kind: ColumnKind) -> Column {

@@ -35,12 +35,24 @@ function fetcher(params, options) {
 
 const welcome = `# Ctrl-Enter runs this, Ctrl-Space completes.
 # The book on the left explains every field.
+# With tokens: {"Authorization": "Bearer ..."} in the headers below.
 
 {
-  __typename
+  listings(orderBy: PRICE_ASCENDING, first: 3) {
+    totalCount
+    nodes {
+      id
+      status
+      price { amountMinor currency frequency }
+      bedrooms
+    }
+  }
 }
 `;
 
+// A link may carry what to ask: /graphql?query={...}
+const linked = new URLSearchParams(location.search).get('query') ?? undefined;
+
 createRoot(document.getElementById('graphiql')).render(
-  <GraphiQL fetcher={fetcher} defaultQuery={welcome} />,
+  <GraphiQL fetcher={fetcher} defaultQuery={welcome} query={linked} />,
 );

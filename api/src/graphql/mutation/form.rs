@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use async_graphql::ID;
+use chrono::{DateTime, Utc};
 use freehold_commands::CommandContext;
 use freehold_domain::property::{Property, SourceRef};
 use freehold_domain::user::{Standing, User};
@@ -22,6 +23,7 @@ use super::user_error::{UserError, UserErrorCode};
 use crate::graphql::Fault;
 use crate::graphql::query::PropertyBy;
 use crate::graphql::scalars::{Long, NodeKey, SavedSearchKey};
+use crate::moments::{self, Impossible};
 use crate::platform::{Caller, Platform};
 
 /// An input while it is read.
@@ -67,7 +69,7 @@ impl<'a> Form<'a> {
         form.context.expected =
             expected_version.and_then(|version| form.version("expected_version", version));
         form.context.dry_run = *dry_run;
-        form.context.occurred_at = *occurred_at;
+        form.context.occurred_at = occurred_at.filter(|moment| form.happened(*moment));
         form
     }
 
@@ -148,6 +150,19 @@ impl<'a> Form<'a> {
         Some(ExpectedVersion::Exactly(StreamVersion(version)))
     }
 
+    /// Whether something can have happened then.
+    fn happened(&mut self, moment: DateTime<Utc>) -> bool {
+        let Err(impossible) = moments::check(moment, self.platform.clock.now()) else {
+            return true;
+        };
+        let code = match impossible {
+            Impossible::TooEarly => UserErrorCode::TimestampOutOfRange,
+            Impossible::InFuture => UserErrorCode::TimestampInFuture,
+        };
+        self.fault(code, "occurred_at", impossible.to_string());
+        false
+    }
+
     /// A price, in parts.
     pub(crate) fn price(&mut self, field: &str, price: &PriceInput) -> Option<Price> {
         let PriceInput { amount_minor: Long(amount_minor), currency, frequency } = price;
@@ -219,7 +234,7 @@ impl<'a> Form<'a> {
         let Some(key) = self.id::<ListingKey>("listing", id) else { return Ok(None) };
         let property = self.holder("listing", key.to_string()).await?;
         if property.is_none() {
-            let message = "there is no such listing; draft it first";
+            let message = "there is no listing with this id; send one that queries show";
             self.fault(UserErrorCode::ListingNotFound, "listing", message);
         }
         Ok(property.map(|property| ListingAt { property, key }))

@@ -27,8 +27,6 @@ mod tests;
 
 use async_graphql::MergedObject;
 
-pub(crate) use self::run::require;
-
 /// Every mutation.
 #[derive(Default, MergedObject)]
 pub struct Mutation(

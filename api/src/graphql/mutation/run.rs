@@ -15,7 +15,7 @@ use super::user_error::{UserError, UserErrorCode};
 use crate::graphql::objects::enums::ListingStatus;
 use crate::graphql::objects::event::long;
 use crate::graphql::scalars::Position;
-use crate::graphql::{Fault, caller, platform};
+use crate::graphql::{Fault, caller, platform, require};
 use crate::http::Role;
 
 /// What an input asks for.
@@ -60,17 +60,6 @@ impl Explained for UserRefused {
     fn transition(&self) -> Option<(ListingStatus, ListingStatus)> {
         None
     }
-}
-
-/// Refuses a caller with a lesser role. The server puts the [`Role`] beside the
-/// [`Caller`](crate::platform::Caller); whoever has none may only read.
-pub(crate) fn require(ctx: &Context<'_>, needed: Role) -> async_graphql::Result<()> {
-    let role = ctx.data_opt::<Role>().copied().unwrap_or(Role::Reader);
-    if role >= needed {
-        return Ok(());
-    }
-    let message = format!("this needs the role {}; ask an operator for a token", needed.name());
-    Err(coded(message, "FORBIDDEN"))
 }
 
 /// Reads an input, and executes what it asks for unless something is wrong with it.

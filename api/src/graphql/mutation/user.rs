@@ -15,6 +15,7 @@ use super::input::IdentityOutcomeInput;
 use super::payload::UserPayload;
 use super::run::Order;
 use super::user_error::UserErrorCode;
+use crate::graphql::Fault;
 use crate::graphql::objects::enums::{IdentityMethod, NotificationChannel, Units};
 use crate::graphql::query::SourceInput;
 
@@ -126,7 +127,7 @@ mutations! {
             /// The listing.
             listing: ID,
         } |input, form| {
-            let asked = preference(form, &input.user, &input.listing);
+            let asked = opinion(form, &input.user, &input.listing).await?;
             Ok(asked.map(|(user, listing)| Order::new(user.0, FavouriteListing { listing })))
         }
 
@@ -137,7 +138,7 @@ mutations! {
             /// The listing.
             listing: ID,
         } |input, form| {
-            let asked = preference(form, &input.user, &input.listing);
+            let asked = opinion(form, &input.user, &input.listing).await?;
             Ok(asked.map(|(user, listing)| Order::new(user.0, PossibleListing { listing })))
         }
 
@@ -148,7 +149,7 @@ mutations! {
             /// The listing.
             listing: ID,
         } |input, form| {
-            let asked = preference(form, &input.user, &input.listing);
+            let asked = opinion(form, &input.user, &input.listing).await?;
             Ok(asked.map(|(user, listing)| Order::new(user.0, DiscardListing { listing })))
         }
 
@@ -159,7 +160,10 @@ mutations! {
             /// The listing.
             listing: ID,
         } |input, form| {
-            let asked = preference(form, &input.user, &input.listing);
+            // Also of a listing that nobody knows any more: it may come from before this was
+            // checked.
+            let listing = form.id("listing", &input.listing);
+            let asked = form.user(&input.user).zip(listing);
             Ok(asked.map(|(user, listing)| Order::new(user.0, ClearPreference { listing })))
         }
 
@@ -218,7 +222,12 @@ fn change(
     }
 }
 
-fn preference(form: &mut Form<'_>, user: &ID, listing: &ID) -> Option<(UserId, ListingKey)> {
-    let listing = form.id("listing", listing);
-    form.user(user).zip(listing)
+/// Whose opinion an input is, of which listing.
+async fn opinion(
+    form: &mut Form<'_>,
+    user: &ID,
+    listing: &ID,
+) -> Result<Option<(UserId, ListingKey)>, Fault> {
+    let listing = form.listing(listing).await?;
+    Ok(form.user(user).zip(listing.map(|at| at.key)))
 }

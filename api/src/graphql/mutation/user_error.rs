@@ -37,6 +37,8 @@ pub(crate) enum UserErrorCode {
     EmailTaken,
     InvalidId,
     NotPositive,
+    TimestampInFuture,
+    TimestampOutOfRange,
     UnknownCurrency,
     VersionConflict,
 

@@ -1,11 +1,18 @@
-//! What visitors did with a listing.
+//! What visitors did with a listing, or with a property.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use async_graphql::{Context, SimpleObject};
 use chrono::{DateTime, Days, NaiveDate, Utc};
-use freehold_domain::ListingKey;
-use freehold_projections::models::engagement::{EngagementRow, click_through};
+use freehold_domain::{ListingKey, PropertyId};
+use freehold_projections::models::engagement::{
+    EngagementRow, PropertyEngagementRow, click_through,
+};
+use futures_util::future::try_join;
+use uuid::Uuid;
 
-use crate::graphql::loaders::{Part, Slice};
+use crate::graphql::loaders::{Part, Slice, Sliced};
 use crate::graphql::scalars::Date;
 use crate::graphql::{Fault, loaders};
 
@@ -36,6 +43,12 @@ impl Period {
             return Err(Fault::input("from", format!("ask for at most {MAX_DAYS} days")));
         }
         Ok(Self { from, to })
+    }
+
+    /// The days of one parent.
+    fn slice(self, parent: Uuid) -> Slice {
+        let Self { from, to } = self;
+        Slice { parent, part: Part::Days { from, to }, size: MAX_DAYS }
     }
 }
 
@@ -85,41 +98,87 @@ pub struct EngagementDay {
     pub click_through_rate: Option<f64>,
 }
 
+macro_rules! days {
+    ($($row:ty),+) => {$(
+        impl From<$row> for EngagementDay {
+            fn from(row: $row) -> Self {
+                Self {
+                    day: Date(row.day),
+                    impressions: row.impressions,
+                    detailed_views: row.detailed_views,
+                    favourites: row.favourites,
+                    shares: row.shares,
+                    inquiries: row.inquiries,
+                    other: row.other,
+                    bot_events: row.bot_events,
+                    click_through_rate: click_through(row.detailed_views, row.impressions),
+                }
+            }
+        }
+    )+};
+}
+
+days!(EngagementRow, PropertyEngagementRow);
+
+/// Adds the counters of one to those of another.
+macro_rules! add {
+    ($of:expr, $to:expr) => {{
+        $to.impressions += $of.impressions;
+        $to.detailed_views += $of.detailed_views;
+        $to.favourites += $of.favourites;
+        $to.shares += $of.shares;
+        $to.inquiries += $of.inquiries;
+        $to.other += $of.other;
+        $to.bot_events += $of.bot_events;
+        $to.click_through_rate = click_through($to.detailed_views, $to.impressions);
+    }};
+}
+
 impl Engagement {
-    pub(crate) async fn load(
+    /// What named the listing.
+    pub(crate) async fn of_listing(
         ctx: &Context<'_>,
         listing: ListingKey,
-        Period { from, to }: Period,
+        period: Period,
     ) -> Result<Self, Fault> {
-        let slice = Slice { parent: listing.0, part: Part::Days { from, to }, size: MAX_DAYS };
-        let days = loaders(ctx).engagement.load_one(slice).await?;
-        let rows = days.map_or(Vec::new(), |days| days.rows);
-        Ok(Self::sum(rows.into_iter().map(|(_, row)| row)))
+        let days = loaders(ctx).engagement.load_one(period.slice(listing.0)).await?;
+        Ok(Self::sum(days.into_iter().flat_map(days_of)))
     }
 
-    fn sum(rows: impl Iterator<Item = EngagementRow>) -> Self {
+    /// What named the property or one of its listings; an interaction counts once.
+    pub(crate) async fn of_property(
+        ctx: &Context<'_>,
+        property: PropertyId,
+        listings: &[ListingKey],
+        period: Period,
+    ) -> Result<Self, Fault> {
+        let of_listings = listings.iter().map(|listing| period.slice(listing.0));
+        let (own, of_listings) = try_join(
+            loaders(ctx).property_engagement.load_one(period.slice(property.0)),
+            loaders(ctx).engagement.load_many(of_listings),
+        )
+        .await?;
+        let of_listings = of_listings.into_values().flat_map(days_of);
+        Ok(Self::sum(own.into_iter().flat_map(days_of).chain(of_listings)))
+    }
+
+    fn sum(days: impl Iterator<Item = EngagementDay>) -> Self {
         let mut sum = Self::default();
-        for row in rows {
-            sum.impressions += row.impressions;
-            sum.detailed_views += row.detailed_views;
-            sum.favourites += row.favourites;
-            sum.shares += row.shares;
-            sum.inquiries += row.inquiries;
-            sum.other += row.other;
-            sum.bot_events += row.bot_events;
-            sum.by_day.push(EngagementDay {
-                day: Date(row.day),
-                impressions: row.impressions,
-                detailed_views: row.detailed_views,
-                favourites: row.favourites,
-                shares: row.shares,
-                inquiries: row.inquiries,
-                other: row.other,
-                bot_events: row.bot_events,
-                click_through_rate: click_through(row.detailed_views, row.impressions),
-            });
+        let mut by_day: BTreeMap<NaiveDate, EngagementDay> = BTreeMap::new();
+        for day in days {
+            add!(day, sum);
+            match by_day.entry(day.day.0) {
+                Entry::Vacant(entry) => {
+                    entry.insert(day);
+                }
+                Entry::Occupied(mut entry) => add!(day, entry.get_mut()),
+            }
         }
-        sum.click_through_rate = click_through(sum.detailed_views, sum.impressions);
+        sum.by_day = by_day.into_values().collect();
         sum
     }
+}
+
+fn days_of<R: Into<EngagementDay>>(days: Sliced<R>) -> impl Iterator<Item = EngagementDay> {
+    days.rows.into_iter().map(|(_, row)| row.into())
 }

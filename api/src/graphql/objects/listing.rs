@@ -22,6 +22,7 @@ use super::values::{
 use crate::graphql::connection::{Cursor, Total};
 use crate::graphql::scalars::{Date, Long, NodeKey, Position};
 use crate::graphql::{Fault, caller, loaders, platform};
+use crate::placeholder::photo_address;
 
 /// One page of listings.
 pub(crate) type Listings = Connection<Cursor, Listing, Total>;
@@ -42,8 +43,8 @@ impl Listing {
 /// One offer of a unit, from draft to its final state: a listing period. A relist is a new one.
 ///
 /// What other read models know (engagement, favourites, the property) is null where they fail, so
-/// that they do not take the listing with them. Shows what the public may see: where a location is approximate or hidden, so are address and
-/// coordinates here. The property knows the rest.
+/// that they do not take the listing with them. Shows what the public may see: where a location is
+/// approximate or hidden, so are address and coordinates here. The property knows the rest.
 #[Object]
 impl Listing {
     /// Its global id.
@@ -191,8 +192,8 @@ impl Listing {
 
     /// The photo that is shown first.
     async fn photo(&self) -> Option<Photo> {
-        let url = self.0.photo_url.as_deref()?.to_owned();
-        Some(Photo { url })
+        let url = self.0.photo_url.as_deref()?;
+        Some(Photo { url: photo_address(url).to_owned() })
     }
 
     /// How many photos there are.
@@ -271,7 +272,7 @@ impl Listing {
         self.0.drafted_at
     }
 
-    /// The day it was, or is to be, announced for.
+    /// The day it came on the market, UTC; before that the day it is announced for.
     async fn on_market_date(&self) -> Option<Date> {
         self.0.on_market_date.map(Date)
     }
@@ -323,7 +324,7 @@ impl Listing {
         #[graphql(desc = "The last day, UTC.")] to: Option<Date>,
     ) -> Result<Option<Engagement>, Fault> {
         let period = Period::new(platform(ctx).clock.now(), from, to)?;
-        Engagement::load(ctx, self.0.listing, period).await.map(Some)
+        Engagement::of_listing(ctx, self.0.listing, period).await.map(Some)
     }
 
     /// When its last change was recorded.
@@ -363,6 +364,6 @@ fn all<'a, D, N: From<&'a D>>(list: &'a [D]) -> Vec<N> {
 /// A photo by reference.
 #[derive(Clone, Debug, PartialEq, Eq, SimpleObject)]
 pub struct Photo {
-    /// Where the file is.
+    /// Where the file is: an address, or a path on this server.
     pub url: String,
 }

@@ -7,9 +7,10 @@ use async_graphql::{Context, ID, Object};
 use chrono::{DateTime, Utc};
 use freehold_domain::{ListingKey, PropertyId};
 use freehold_ports::{Filter, Value};
-use freehold_projections::models::property::{PropertyChangeRow, PropertyRow};
+use freehold_projections::models::property::{PropertyChangeRow, PropertyRow, is_change};
 use uuid::Uuid;
 
+use super::engagement::{Engagement, Period};
 use super::enums::{CoordinatePrecision, LocationVisibility};
 use super::event::long;
 use super::listing::{Listing, Listings};
@@ -17,8 +18,8 @@ use super::values::{Media, PropertyFacts};
 use crate::graphql::connection::{Cursor, KeyPage, Rows, Selection, Total, Window};
 use crate::graphql::limits::weight;
 use crate::graphql::loaders::{Part, Slice, Sliced};
-use crate::graphql::scalars::{Json, Long, NodeKey, Position};
-use crate::graphql::{Fault, caller, loaders};
+use crate::graphql::scalars::{Date, Json, Long, NodeKey, Position};
+use crate::graphql::{Fault, caller, loaders, platform};
 
 /// One rentable unit.
 #[derive(Clone)]
@@ -128,18 +129,36 @@ impl Property {
         before: Option<String>,
     ) -> Result<Connection<Cursor, PropertyChange, Total>, Fault> {
         let window = Window::new(ctx, (first, after), (last, before))?;
-        let part = Part::Changes { fields: fields.unwrap_or_default() };
+        let fields = fields.unwrap_or_default();
+        if let Some(at) = fields.iter().position(|field| !is_change(field)) {
+            let advice = "is no field that changes; send a name as events show it: price, status";
+            return Err(Fault::input(format!("fields[{at}]"), advice));
+        }
+        let part = Part::Changes { fields };
         let mut filters = part.filters();
         filters.push(Filter::Equals("property", Value::Uuid(self.0.property.0)));
         let selection = Selection { filters, order: part.order() };
         let rows = if window.is_first_page() {
-            let slice = Slice { parent: self.0.property.0, part, size: window.size.get() };
+            let slice = Slice { parent: self.0.property.0, part, size: window.size };
             loaders(ctx).changes.load_one(slice).await?.into()
         } else {
             Rows::<PropertyChangeRow>::read(ctx, &selection, &window).await?
         };
         let total = rows.total(selection, &window);
         Ok(rows.connection(total, PropertyChange))
+    }
+
+    /// What visitors did with it and with each of its listings, in a range of days; the last 30
+    /// when none is named, at most 366.
+    #[graphql(complexity = "child_complexity + 5")]
+    async fn engagement(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first day, UTC.")] from: Option<Date>,
+        #[graphql(desc = "The last day, UTC.")] to: Option<Date>,
+    ) -> Result<Option<Engagement>, Fault> {
+        let period = Period::new(platform(ctx).clock.now(), from, to)?;
+        Engagement::of_property(ctx, self.0.property, &self.0.listings.0, period).await.map(Some)
     }
 
     /// The property that survives, while this one counts as its duplicate.

@@ -191,7 +191,7 @@ impl User {
         filters.push(Filter::Equals("user", Value::Uuid(self.0.user.0)));
         let selection = Selection { filters, order: part.order() };
         let rows = if window.is_first_page() {
-            let slice = Slice { parent: self.0.user.0, part, size: window.size.get() };
+            let slice = Slice { parent: self.0.user.0, part, size: window.size };
             loaders(ctx).preferences.load_one(slice).await?.into()
         } else {
             Rows::<ListingPreferenceRow>::read(ctx, &selection, &window).await?

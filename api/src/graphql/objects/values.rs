@@ -10,6 +10,7 @@ use super::enums::{
     OngoingFeeKind, PetsAllowed, PropertyType,
 };
 use crate::graphql::scalars::{Date, Long};
+use crate::placeholder::photo_address;
 
 /// An amount of money.
 #[derive(Clone, Debug, PartialEq, SimpleObject)]
@@ -184,7 +185,7 @@ impl From<&DomainFacts> for PropertyFacts {
 pub struct Media {
     /// Names it within its property.
     pub media_id: String,
-    /// Where the file is.
+    /// Where the file is: an address, or a path on this server.
     pub url: String,
     /// What it shows.
     pub category: MediaCategory,
@@ -200,7 +201,7 @@ impl Media {
     pub(crate) fn new(media: &DomainMedia, preferred: Option<Uuid>) -> Self {
         Self {
             media_id: media.id.to_string(),
-            url: media.url.clone(),
+            url: photo_address(&media.url).to_owned(),
             category: media.category.into(),
             caption: media.caption.clone(),
             order: media.order,

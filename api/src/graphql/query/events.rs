@@ -32,9 +32,9 @@ pub(crate) async fn events(
     store: &dyn EventStore,
     wanted: Wanted<'_>,
     after: GlobalPosition,
-    first: NonZeroU32,
+    first: u32,
 ) -> Result<Events, Fault> {
-    let size = first.get() as usize;
+    let size = first as usize;
     // One more than asked for tells whether there is a next page.
     let mut found = match &wanted.stream {
         Some(stream) => of_stream(store, &wanted, stream, after, size + 1).await?,

@@ -7,6 +7,7 @@ use freehold_domain as domain;
 use freehold_domain::Currency;
 use freehold_ports::{Filter, Value};
 use freehold_projections::ColumnValue as _;
+use freehold_projections::models::market::cell_named;
 
 use crate::graphql::Fault;
 use crate::graphql::connection::{Ordering, Selection};
@@ -46,8 +47,20 @@ impl MarketStatisticsFilter {
         conditions.push(Filter::Equals("resolution", Value::Integer(self.resolution.into())));
         if let Some(cells) = &self.cells {
             conditions.check_names("filter.cells", cells.len());
-            let cells = cells.iter().map(|cell| cell.to_lowercase().to_value()).collect();
-            conditions.push(Filter::OneOf("cell", cells));
+            let mut named = Vec::with_capacity(cells.len());
+            for (index, cell) in cells.iter().enumerate() {
+                let field = format!("filter.cells[{index}]");
+                match cell_named(cell) {
+                    None => conditions.check(false, &field, "must be an H3 index: 861f1d48fffffff"),
+                    Some((cell, resolution)) => {
+                        let fits = resolution == i64::from(self.resolution);
+                        let advice = format!("is a cell of resolution {resolution}; ask for that");
+                        conditions.check(fits, &field, &advice);
+                        named.push(cell.to_value());
+                    }
+                }
+            }
+            conditions.push(Filter::OneOf("cell", named));
         }
         let month = |day: Option<Date>| day.map(|day| first_of_month(day.0));
         let (from, to) = (month(self.from), month(self.to));

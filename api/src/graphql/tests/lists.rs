@@ -106,9 +106,101 @@ async fn cursors_and_sizes_that_cannot_be_meant_are_refused() {
     assert_eq!(ask(&format!("orderBy: PRICE_ASCENDING, after: {newest}")).await, "after");
     assert_eq!(ask(&format!("orderBy: OLDEST, last: 2, before: {newest}")).await, "before");
     assert_eq!(ask("first: 1, last: 1").await, "last");
-    assert_eq!(ask("first: 0").await, "first");
     assert_eq!(ask("first: -1").await, "first");
     assert_eq!(ask("last: 201").await, "last");
+}
+
+#[tokio::test]
+async fn an_empty_page_tells_whether_there_is_more() {
+    let world = a_world_of_25().await;
+    let fields = "nodes { id } pageInfo { hasNextPage hasPreviousPage } totalCount";
+    let document = format!(
+        "{{ some: listings(first: 0) {{ {fields} }} backwards: listings(last: 0) {{ {fields} }}
+            none: listings(first: 0, filter: {{source: \"nobody\"}}) {{ {fields} }}
+            events(first: 0) {{ nodes {{ id }} pageInfo {{ hasNextPage }} }} }}"
+    );
+    let found = world.ask(&document).await;
+    let page = |next: bool, previous: bool, total: u32| {
+        let info = json!({"hasNextPage": next, "hasPreviousPage": previous});
+        json!({"nodes": [], "pageInfo": info, "totalCount": total})
+    };
+    assert_eq!(found["some"], page(true, false, 25));
+    assert_eq!(found["backwards"], page(false, true, 25));
+    assert_eq!(found["none"], page(false, false, 0));
+    assert_eq!(found["events"], json!({"nodes": [], "pageInfo": {"hasNextPage": false}}));
+}
+
+#[tokio::test]
+async fn a_page_above_the_cap_is_refused_by_its_argument_however_it_is_asked_for() {
+    let world = a_world_of_25().await;
+    let wide = "nodes { property { listings { nodes { title } } } }";
+    for (document, size) in [
+        (format!("{{ listings(first: 100000) {{ {wide} }} }}"), json!({})),
+        (format!("query($n: Int) {{ listings(first: $n) {{ {wide} }} }}"), json!({"n": 100_000})),
+        (format!("query($n: Int = 100000) {{ listings(first: $n) {{ {wide} }} }}"), json!({})),
+        (
+            format!("{{ ...f }} fragment f on Query {{ listings(first: 201) {{ {wide} }} }}"),
+            json!({}),
+        ),
+        (format!("{{ ... on Query {{ listings(first: 201) {{ {wide} }} }} }}"), json!({})),
+    ] {
+        let variables = async_graphql::Variables::from_json(size);
+        let response = world.schema.execute(world.request(&document).variables(variables)).await;
+        assert_eq!(response.errors.len(), 1, "{document}: {response:?}");
+        let refused = &response.errors[0];
+        let expected =
+            "first: must be between 0 and 200, the most nodes of a page; page on by cursor";
+        assert_eq!(refused.message, expected, "{document}");
+        let extensions = serde_json::to_value(&refused.extensions).unwrap();
+        assert_eq!(extensions["code"], "BAD_USER_INPUT");
+        assert_eq!(extensions["field"], "first");
+    }
+}
+
+#[tokio::test]
+async fn text_without_words_is_refused_and_letters_are_found_as_people_type_them() {
+    let world = World::new().await;
+    let mut rows: Vec<_> = (1..=3).map(listing).collect();
+    rows[1].city = Some("Łódź".into());
+    rows[2].street = Some("Ærøgade 3".into());
+    world.put(rows).await;
+    for text in ["!!!", "–", " * "] {
+        let document = format!("{{ listings(filter: {{text: \"{text}\"}}) {{ totalCount }} }}");
+        let refused = world.refusal(&document).await;
+        let told = (&refused["code"], &refused["field"]);
+        assert_eq!(told, (&json!("BAD_USER_INPUT"), &json!("filter.text")), "{text}");
+    }
+    for (text, expected) in [("lodz", vec![2]), ("ŁÓDŹ", vec![2]), ("aerogade", vec![3])] {
+        assert_eq!(found(&world, &format!("{{text: \"{text}\"}}")).await, expected, "{text}");
+    }
+    assert_eq!(found(&world, "{text: \"\"}").await, [1, 2, 3], "nothing typed yet");
+}
+
+#[tokio::test]
+async fn figures_and_changes_of_what_is_not_are_refused_by_field() {
+    let world = World::new().await;
+    world.put([property(1)]).await;
+    let statistics =
+        |filter: &str| format!("{{ marketStatistics(filter: {{{filter}}}) {{ totalCount }} }}");
+    let by = "property(by: {source: {source: \"feed\", reference: \"ref-1\"}})";
+    for (document, field) in [
+        (statistics("cells: [\"861f1d48fffffff\", \"nonsense\"]"), "filter.cells[1]"),
+        (statistics("cells: [\"881f1d4887fffff\"]"), "filter.cells[0]"),
+        (statistics("from: \"2026-13\""), "filter.from"),
+        (statistics("from: \"2026-11-01\", to: \"2026-01-01\""), "filter.to"),
+        (statistics("currency: \"XYZ\""), "filter.currency"),
+        (statistics("resolution: 7"), "filter.resolution"),
+        (
+            format!("{{ {by} {{ history(fields: [\"price\", \"colour\"]) {{ totalCount }} }} }}"),
+            "fields[1]",
+        ),
+    ] {
+        let refused = world.refusal(&document).await;
+        let told = (&refused["code"], &refused["field"]);
+        assert_eq!(told, (&json!("BAD_USER_INPUT"), &json!(field)), "{document}");
+    }
+    let known = "cells: [\"861F1D48FFFFFFF\"], from: \"2026-11-23\", currency: \"EUR\"";
+    assert_eq!(world.ask(&statistics(known)).await["marketStatistics"]["totalCount"], 0);
 }
 
 #[tokio::test]

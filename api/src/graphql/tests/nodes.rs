@@ -4,6 +4,7 @@ use freehold_domain::property::PropertyArchived;
 use freehold_domain::user::SearchFilter;
 use freehold_domain::{Currency, FeeFrequency, SavedSearchId};
 use freehold_projections::Json;
+use freehold_projections::models::engagement::PropertyEngagementRow;
 use freehold_projections::models::market::{MarketStatisticsRow, Observations, PriceBasis};
 use serde_json::{Value, json};
 
@@ -214,4 +215,42 @@ async fn a_listing_shows_its_figures() {
         },
     });
     assert_eq!(found["listing"], expected);
+}
+
+#[tokio::test]
+async fn a_property_shows_what_visitors_did_with_it_and_its_listings() {
+    let world = World::new().await;
+    let mut row = property(1);
+    row.listings = freehold_projections::Json(vec![listing(1).listing, listing(2).listing]);
+    let of_property = PropertyEngagementRow {
+        property: row.property,
+        day: day("2026-11-02"),
+        impressions: 4,
+        detailed_views: 1,
+        shares: 0,
+        inquiries: 7,
+        favourites: 0,
+        other: 0,
+        bot_events: 1,
+    };
+    world.put([row]).await;
+    world.put([of_property]).await;
+    let of_listings = [(1, "2026-11-02", 12), (2, "2026-11-01", 4), (3, "2026-11-01", 1_000)];
+    world.put(of_listings.map(|(number, on, count)| engagement(number, on, count))).await;
+
+    let found = world
+        .ask(
+            "{ property(by: {source: {source: \"feed\", reference: \"ref-1\"}}) {
+                engagement { impressions inquiries clickThroughRate
+                    byDay { day impressions botEvents clickThroughRate } } } }",
+        )
+        .await;
+
+    let by_day = json!([
+        {"day": "2026-11-01", "impressions": 4, "botEvents": 9, "clickThroughRate": 0.25},
+        {"day": "2026-11-02", "impressions": 16, "botEvents": 10, "clickThroughRate": 0.25},
+    ]);
+    let expected =
+        json!({"impressions": 20, "inquiries": 11, "clickThroughRate": 0.25, "byDay": by_day});
+    assert_eq!(found["property"]["engagement"], expected);
 }

@@ -209,8 +209,38 @@ fn check_cost(document: &ExecutableDocument, limits: &Graphql) -> Result<(), Ser
                 return Err(too_much(what, most));
             }
         }
+        check_roots(document, operation)?;
     }
     Ok(())
+}
+
+/// A subscription has one root field, as the specification demands.
+fn check_roots(
+    document: &ExecutableDocument,
+    operation: &Positioned<OperationDefinition>,
+) -> Result<(), ServerError> {
+    let roots = root_fields(document, &operation.node.selection_set.node);
+    if operation.node.ty != OperationType::Subscription || roots <= 1 {
+        return Ok(());
+    }
+    let message = format!("a subscription has one root field, not {roots}; subscribe to each");
+    let error = ServerError::new(message, Some(operation.pos));
+    Err(coded(error, "GRAPHQL_VALIDATION_FAILED"))
+}
+
+/// How many fields stand here with fragments in their place; there is no circle any more.
+fn root_fields(document: &ExecutableDocument, selections: &SelectionSet) -> usize {
+    let of = |selection: &Positioned<Selection>| match &selection.node {
+        Selection::Field(_) => 1,
+        Selection::InlineFragment(fragment) => {
+            root_fields(document, &fragment.node.selection_set.node)
+        }
+        Selection::FragmentSpread(spread) => {
+            let fragment = document.fragments.get(&spread.node.fragment_name.node);
+            fragment.map_or(0, |fragment| root_fields(document, &fragment.node.selection_set.node))
+        }
+    };
+    selections.items.iter().map(of).sum()
 }
 
 fn is_introspection(selections: &SelectionSet) -> bool {
@@ -373,6 +403,27 @@ mod tests {
         assert!(refusal(&format!("{{ {} }}", aliases.join(" "))).contains("more than 30 aliases"));
         let directives = "@skip(if: false) ".repeat(51);
         assert!(refusal(&format!("{{ a {directives} }}")).contains("more than 50 directives"));
+    }
+
+    #[test]
+    fn a_subscription_has_one_root_field() {
+        for one in [
+            "subscription { a { b c } }",
+            "subscription { ...f } fragment f on Subscription { ... { a } }",
+        ] {
+            assert_eq!(asked(one, None).unwrap(), Kind::Subscription, "{one}");
+        }
+        asked("query { a b }", None).unwrap();
+        for two in [
+            "subscription { a b }",
+            "subscription { x: a y: a }",
+            "subscription { a ...f } fragment f on Subscription { ... { b } }",
+        ] {
+            let error = asked(two, None).unwrap_err();
+            assert!(error.message.contains("one root field, not 2"), "{two}: {}", error.message);
+            let code = error.extensions.unwrap().get("code").cloned();
+            assert_eq!(code, Some("GRAPHQL_VALIDATION_FAILED".into()));
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use freehold_projections::Projections;
+
 use super::*;
 use crate::ingest::{MAX_ITEMS, Status};
 
@@ -155,6 +157,24 @@ async fn an_event_id_gives_the_first_answer_again_in_whatever_request() {
 }
 
 #[tokio::test]
+async fn a_repeated_item_is_not_warned_of_what_would_be_planned_now() {
+    let world = World::new();
+    let priced = |data: Value| {
+        let event_id = format!("e-{}", data["price"]);
+        json!({"property_id": "a", "event_type": "price_changed", "event_id": event_id,
+            "data": data})
+    };
+    let first = world.property(priced(json!({"price": 900, "frequency": "monthly"}))).await;
+    let pounds = json!({"price": 950, "currency": "GBP", "frequency": "monthly"});
+    world.property(priced(pounds)).await;
+    let again = world.property(priced(json!({"price": 900, "frequency": "monthly"}))).await;
+
+    assert_eq!(said(&first)[0]["warnings"], json!([["CURRENCY_ASSUMED", "data.price"]]));
+    assert_eq!(said(&again)[0]["change"], "repeated");
+    assert_eq!(said(&again)[0]["warnings"], json!([]), "it was taken as EUR, not as GBP");
+}
+
+#[tokio::test]
 async fn a_full_queue_asks_to_send_again_and_keeps_the_order() {
     let world = World::new();
     world.property(json!([{"property_id": "a"}, {"property_id": "b"}])).await;
@@ -211,4 +231,160 @@ async fn a_list_of_media_longer_than_any_is_refused_at_once() {
     let item = json!({"property_id": "many", "data": {"photos": photos}});
     let answer = world.property(item.to_string()).await;
     assert_eq!(answer.items[0].errors[0].code, "TOO_MANY");
+}
+
+#[tokio::test]
+async fn a_name_around_the_data_with_two_values_is_refused() {
+    let world = World::new();
+    let refused = |field: &str| json!([["DUPLICATE_FIELD", field]]);
+    for (item, field) in [
+        (
+            r#"{"property_id":"a","event_type":"price_changed","event_type":"property_removed"}"#,
+            "event_type",
+        ),
+        (r#"{"property_id":"a","propertyId":"b"}"#, "propertyId"),
+        (r#"{"property_id":"a","source":"x","source":"y"}"#, "source"),
+        (r#"{"property_id":"a","data":{"event_id":"1","event_id":"2"}}"#, "data.event_id"),
+        (
+            r#"{"property_id":"a","occurred_at":"2026-11-01T00:00:00Z","occurred_at":"2026-11-02T00:00:00Z"}"#,
+            "occurred_at",
+        ),
+    ] {
+        let answer = world.property(item).await;
+        assert_eq!(said(&answer)[0]["errors"], refused(field), "{item}");
+        assert_eq!(answer.items[0].status, Status::Refused, "{item}");
+    }
+    let user = r#"{"user_id":"a","user_id":"b","event_type":"property_viewed"}"#;
+    assert_eq!(said(&world.user(user).await)[0]["errors"], refused("user_id"));
+    assert!(world.events(LogName::DOMAIN).await.is_empty());
+
+    let same = r#"{"property_id":"a","property_id":"a","event_type":"property_updated"}"#;
+    assert_eq!(said(&world.property(same).await)[0]["warnings"], json!([]));
+}
+
+#[tokio::test]
+async fn of_two_names_around_the_data_the_one_nearer_to_ours_counts_with_a_warning() {
+    let world = World::new();
+    for item in [
+        r#"{"id":"row-7","property_id":"a","event_type":"property_updated"}"#,
+        r#"{"property_id":"a","id":"row-7","event_type":"property_updated"}"#,
+    ] {
+        let answer = world.property(item).await;
+        assert_eq!(answer.items[0].reference.as_deref(), Some("a"), "{item}");
+        assert_eq!(said(&answer)[0]["warnings"], json!([["DUPLICATE_FIELD", "id"]]), "{item}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_data_says_differently_about_the_item_is_left_out_with_a_warning() {
+    let world = World::new();
+    for (item, field) in [
+        (json!({"property_id": "a", "data": {"property_id": "b"}}), "data.property_id"),
+        (json!({"property_id": "a", "data": {"id": "b"}}), "data.id"),
+        (json!({"property_id": "a", "source": "x", "data": {"source": "y"}}), "data.source"),
+    ] {
+        let mut item = item;
+        item["event_type"] = json!("property_updated");
+        let answer = world.property(&item).await;
+        assert_eq!(answer.items[0].reference.as_deref(), Some("a"), "{item}");
+        assert_eq!(said(&answer)[0]["warnings"], json!([["DUPLICATE_FIELD", field]]), "{item}");
+    }
+    let same = json!({"property_id": "a", "event_type": "property_updated", "data": {"id": "a"}});
+    assert_eq!(said(&world.property(same).await)[0]["warnings"], json!([]));
+}
+
+#[tokio::test]
+async fn a_user_event_is_about_what_its_data_says_with_a_warning_if_it_stands_outside_too() {
+    let world = World::new();
+    world.property(json!([complete("a"), complete("b")])).await;
+    let viewed = |outside: &str| {
+        json!({"property_id": outside, "user_id": "u", "event_type": "property_viewed",
+            "data": {"property_id": "b"}})
+    };
+    let answer = world.user(viewed("a")).await;
+    assert_eq!(said(&answer)[0]["warnings"], json!([["DUPLICATE_FIELD", "property_id"]]));
+    assert_eq!(said(&world.user(viewed("b")).await)[0]["warnings"], json!([]));
+}
+
+#[tokio::test]
+async fn one_fault_is_one_error() {
+    let world = World::new();
+    let errors = async |data: Value| {
+        let answer = world.property(json!({"property_id": "a", "data": data})).await;
+        said(&answer)[0]["errors"].clone()
+    };
+    for (data, error) in [
+        (json!({"price": {"amount": "lots"}}), ["WRONG_TYPE", "data.price.amount"]),
+        (json!({"living_area": {"value": "lots"}}), ["WRONG_TYPE", "data.living_area.value"]),
+        (json!({"photos": [{"url": 1.5}]}), ["WRONG_TYPE", "data.photos[0].url"]),
+        (json!({"location": {"lat": "n", "lon": 1}}), ["WRONG_TYPE", "data.location.lat"]),
+        (json!({"available_from": "2026-02-30"}), ["MALFORMED", "data.available_from"]),
+        (json!({"available_from": 20260230}), ["WRONG_TYPE", "data.available_from"]),
+        (json!({"expires_at": "2026-02-30T00:00:00Z"}), ["MALFORMED", "data.expires_at"]),
+        (
+            json!({"photos": ["https://a.example/1", "https://a.example/2", "nowhere"]}),
+            ["MALFORMED", "data.photos[2]"],
+        ),
+        (json!({"media": [{"href": "nowhere"}]}), ["MALFORMED", "data.media[0].href"]),
+        (
+            json!({"media": [{"url": "https://a.example/1", "alt": "x".repeat(501)}]}),
+            ["TOO_LONG", "data.media[0].alt"],
+        ),
+    ] {
+        assert_eq!(errors(data.clone()).await, json!([error]), "{data}");
+    }
+    for (item, error) in [
+        (
+            json!({"property_id": [], "event_type": "property_updated"}),
+            ["WRONG_TYPE", "property_id"],
+        ),
+        (json!({"property_id": " ", "event_type": "property_updated"}), ["BLANK", "property_id"]),
+        (json!({"property_id": "a", "event_type": 1.5}), ["WRONG_TYPE", "event_type"]),
+    ] {
+        let answer = said(&world.property(&item).await);
+        assert_eq!(answer[0]["errors"], json!([error]), "{item}");
+        assert_eq!(answer[0]["warnings"], json!([]), "{item}");
+    }
+    for (item, error) in [
+        (json!({"event_type": []}), ["WRONG_TYPE", "event_type"]),
+        (
+            json!({"user_id": [], "event_type": "property_favorited", "data": {"property_id": "a"}}),
+            ["WRONG_TYPE", "user_id"],
+        ),
+        (
+            json!({"user_id": "u", "event_type": "property_favorited", "data": {"property_id": []}}),
+            ["WRONG_TYPE", "data.property_id"],
+        ),
+    ] {
+        let answer = said(&world.user(&item).await);
+        assert_eq!(answer[0]["errors"], json!([error]), "{item}");
+    }
+}
+
+#[tokio::test]
+async fn the_projection_lag_is_of_that_moment() {
+    let world = World::new();
+    let Platform { store, models, codec, clock, .. } = world.platform.clone();
+    let projections = Projections::new(store, models, codec, clock);
+    let projections = Arc::new(freehold_projections::models::all(projections));
+    projections.start();
+    let platform = Platform { projections: Some(projections.clone()), ..world.platform.clone() };
+    let ingest = Ingest::new(platform, IngestDefaults::default());
+    let first = world.property(json!({"property_id": "a"})).await.position.unwrap();
+    let reached = projections.wait_for("listings", first, Duration::from_secs(20)).await;
+    reached.unwrap().unwrap();
+    for price in 1..=5 {
+        let item = json!({"property_id": "a", "data": {"price": price, "currency": "GBP"}});
+        let stored = ingest.property(&world.sender(), &[item.to_string().as_bytes()]).await;
+        let head = stored.position.unwrap();
+        assert_eq!(stored.projection_lag.unwrap().head_position, head, "it is the head");
+
+        let reached = projections.wait_for("listings", head, Duration::from_secs(20)).await;
+        reached.unwrap().unwrap();
+
+        let again = ingest.property(&world.sender(), &[item.to_string().as_bytes()]).await;
+        let lag = again.projection_lag.unwrap();
+        assert_eq!((lag.position, lag.head_position, lag.seconds), (head, head, 0.0));
+    }
+    projections.stop().await;
 }

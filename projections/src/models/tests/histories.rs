@@ -31,7 +31,7 @@ use super::super::account::{
 use super::super::engagement::{Engagement, EngagementRow, PropertyEngagementRow};
 use super::super::listing::{ListingRow, Listings};
 use super::super::market::{Market, MarketStatisticsRow, PriceBasis};
-use super::super::property::{Properties, PropertyChangeRow, PropertyRow};
+use super::super::property::{Properties, PropertyChangeRow, PropertyRow, is_change};
 use super::{Log, facts, noon, photo};
 use crate::{Projection, TypedRow as _};
 
@@ -457,6 +457,9 @@ proptest! {
     fn every_event_leaves_a_trace_in_the_history(steps in steps()) {
         let (log, _) = properties(&steps);
         let changes: Vec<PropertyChangeRow> = log.fold(Properties).rows();
+        for change in &changes {
+            prop_assert!(is_change(&change.field), "{} is not among the names", change.field);
+        }
         for RecordedEvent { position, event_type, .. } in &log.events {
             let traces = changes.iter().filter(|change| change.position == *position);
             let named = traces.filter(|change| change.event_type == *event_type).count();

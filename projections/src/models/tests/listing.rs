@@ -280,7 +280,31 @@ fn a_published_listing_is_on_the_market() {
     assert_eq!(row.status, ListingStatus::Active);
     assert_eq!((row.on_market_at, row.published_at), (Some(noon(2)), Some(noon(3))));
     assert_eq!((row.expires_at, row.available_from), (Some(noon(90)), Some(day(60))));
-    assert_eq!(row.market_since, Some(noon(2)));
+    assert_eq!((row.market_since, row.on_market_date), (Some(noon(2)), Some(day(2))));
+    let returned = on_market_after([ListingHeld { listing: LISTING }.into(), back_on_market()]);
+    assert_eq!(returned.on_market_date, Some(day(2)), "the day it came first");
+}
+
+#[test]
+fn the_day_on_the_market_is_not_the_day_it_was_announced_for() {
+    let scheduled = ListingScheduled {
+        listing: LISTING,
+        price: euros(950),
+        available_from: day(70),
+        on_market_date: day(10),
+        expires_at: None,
+    };
+    let published = ListingPublished {
+        listing: LISTING,
+        price: euros(950),
+        available_from: day(70),
+        published_at: noon(3),
+        expires_at: None,
+    };
+    let row = draft_after([scheduled.into(), published.into()]);
+
+    assert_eq!(row.on_market_date, Some(row.on_market_at.unwrap().date_naive()));
+    assert_ne!(row.on_market_date, Some(day(10)));
 }
 
 #[test]

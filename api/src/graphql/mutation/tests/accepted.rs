@@ -218,7 +218,8 @@ async fn an_account(tour: &mut Tour) {
         "language": "en-GB", "currency": "GBP", "units": "IMPERIAL", "channels": ["EMAIL"],
     });
     tour.visit("userPreferencesChange", with(preferences), "PreferencesChanged").await;
-    let listing = with(json!({ "listing": "00000000-0000-0000-0000-0000000000a1" }));
+    let (_, listing) = tour.world.draft("liked").await;
+    let listing = with(json!({ "listing": listing }));
     tour.visit("listingFavourite", listing.clone(), "ListingPreferenceSet").await;
     tour.visit("listingMarkPossible", listing.clone(), "ListingPreferenceSet").await;
     tour.visit("listingDiscard", listing.clone(), "ListingPreferenceSet").await;

@@ -88,6 +88,8 @@ async fn a_dry_run_of_an_erasure_destroys_nothing() {
     let dry = world.send("userErase", json!({ "user": ada, "dryRun": true })).await;
 
     assert_eq!(dry.outcome(), "DRY_RUN");
+    let events = dry.0["events"].as_array().unwrap().iter();
+    assert_eq!(events.map(|event| &event["type"]).collect::<Vec<_>>(), ERASED);
     assert_eq!(types(&world).await, ["UserRegistered", "ErasureRequested"]);
     assert!(readable(&world).await.contains("ada@example.com"));
 }

@@ -353,3 +353,78 @@ async fn ids_are_global_ids_or_uuids_of_the_right_type() {
     assert_eq!(wrong.errors(), ["INVALID_ID input.user"]);
     assert_eq!(hold.errors(), ["INVALID_ID input.hold", "INVALID_ID input.user"]);
 }
+
+#[tokio::test]
+async fn nothing_happened_in_the_future_or_before_there_were_records() {
+    let world = World::new();
+    let property = json!({ "id": world.property("berlin-1").await });
+    for (occurred_at, code) in [
+        ("2999-01-01T00:00:00Z", "TIMESTAMP_IN_FUTURE input.occurredAt"),
+        ("1800-01-01T00:00:00Z", "TIMESTAMP_OUT_OF_RANGE input.occurredAt"),
+    ] {
+        let input = json!({ "property": property, "occurredAt": occurred_at });
+        assert_eq!(world.send("propertyArchive", input).await.errors(), [code]);
+    }
+    let long_ago = json!({ "property": property, "occurredAt": "1984-05-06T00:00:00Z" });
+    assert_eq!(world.accepted("propertyArchive", long_ago).await, ["PropertyArchived"]);
+}
+
+#[tokio::test]
+async fn nobody_has_an_opinion_about_a_listing_that_is_not() {
+    let world = World::new();
+    let user = world.user("ada@example.com").await;
+    let (_, listing) = world.draft("berlin-1").await;
+    let unknown = json!({ "user": user, "listing": PHOTO });
+    for mutation in ["listingFavourite", "listingMarkPossible", "listingDiscard"] {
+        let refused = world.send(mutation, unknown.clone()).await;
+        assert_eq!(refused.errors(), ["LISTING_NOT_FOUND input.listing"], "{mutation}");
+    }
+    let known = json!({ "user": user, "listing": listing });
+    assert_eq!(world.accepted("listingFavourite", known).await, ["ListingPreferenceSet"]);
+    world.accepted("listingPreferenceClear", unknown).await;
+}
+
+#[tokio::test]
+async fn more_money_than_there_is_and_places_that_are_not_are_refused() {
+    let world = World::new();
+    let (property, listing) = world.draft("berlin-1").await;
+    let price = |amount: i64| json!({ "amountMinor": amount.to_string(), "currency": "EUR", "frequency": "MONTHLY" });
+    let input = json!({ "listing": listing, "price": price(1 << 53) });
+    let refused = world.send("listingPriceChange", input).await;
+    assert_eq!(refused.errors(), ["OUT_OF_RANGE input.price"]);
+    world
+        .accepted(
+            "listingPriceChange",
+            json!({ "listing": listing, "price": price((1 << 53) - 1) }),
+        )
+        .await;
+    let facts = json!({ "address": { "city": "Berlin", "country": "QX" } });
+    let input = json!({ "property": { "id": property }, "facts": facts });
+    let refused = world.send("propertyFactsCorrect", input).await;
+    assert_eq!(refused.errors(), ["MALFORMED input.facts.address.country"]);
+}
+
+#[tokio::test]
+async fn a_listing_that_cannot_go_there_is_told_where_it_can_go() {
+    let world = World::new();
+    let (_, listing) = world.draft("berlin-1").await;
+    let input = json!({ "listing": listing });
+    let message = async |mutation: &str| {
+        let refused = world.send(mutation, input.clone()).await;
+        refused.0["userErrors"][0]["message"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        message("listingHold").await,
+        "this listing is Draft and cannot become OnHold this way; it may become InReview, \
+         ComingSoon, Active or Voided"
+    );
+    assert_eq!(
+        message("listingResume").await,
+        "this listing is Draft and cannot become Active this way; publish it"
+    );
+    world.accepted("listingVoid", input.clone()).await;
+    assert_eq!(
+        message("listingHold").await,
+        "this listing is Voided and cannot become OnHold this way; that is final: draft a new one"
+    );
+}
