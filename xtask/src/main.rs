@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask check | test | bench | graphiql`.
 
 mod clients;
+mod postgres;
 mod server;
 mod steps;
 mod tally;

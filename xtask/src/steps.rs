@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 
 use crate::cargo;
+use crate::postgres::{self, Postgres};
 use crate::tally::Tally;
 
 /// Formatting and lints; each counts as one.
@@ -31,8 +32,14 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
     println!("== cargo test");
     let mut test = cargo(root);
     test.args(["test", "--workspace", "--no-fail-fast"]);
+    // Kept until the tests are done.
+    let mut postgres = None;
     if !quick {
         test.args(["--", "--include-ignored"]);
+        if std::env::var_os(postgres::URL).is_none() {
+            let server = postgres.insert(Postgres::start().context("no PostgreSQL for tests")?);
+            test.env(postgres::URL, &server.url);
+        }
     }
     let mut test = test.stdout(Stdio::piped()).spawn().context("cargo cannot be started")?;
     let output = test.stdout.take().context("the tests have no output")?;

@@ -1,4 +1,4 @@
-//! Programs that the clients need: found, installed on Debian as root, or named with the command
+//! Programs that tests and clients need: found, installed on Debian as root, or named with the command
 //! that installs them.
 
 use std::path::{Path, PathBuf};
@@ -21,14 +21,27 @@ pub(crate) const PYTHON: Tool = Tool { names: &["python3"], package: "python3-ve
 pub(crate) const CHROMIUM: Tool =
     Tool { names: &["chromium", "chromium-browser", "google-chrome"], package: "chromium" };
 
+pub(crate) const POSTGRES: Tool = Tool { names: &["initdb"], package: "postgresql" };
+
 impl Tool {
     /// Where it is, if it is there.
     pub(crate) fn find(&self) -> Option<PathBuf> {
         let path = std::env::var_os("PATH")?;
+        let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(beside_the_path()).collect();
         self.names.iter().find_map(|name| {
-            std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+            folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file())
         })
     }
+}
+
+/// Where Debian puts what serves a PostgreSQL, the newest first.
+fn beside_the_path() -> Vec<PathBuf> {
+    let releases = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut releases: Vec<_> = releases
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
+        .collect();
+    releases.sort_unstable();
+    releases.into_iter().rev().map(|(_, folder)| folder.join("bin")).collect()
 }
 
 /// Makes sure that tools are there.
@@ -59,7 +72,8 @@ pub(crate) fn require(tools: &[&Tool]) -> anyhow::Result<()> {
     }
 }
 
-fn is_root() -> bool {
+/// Whether this runs as root.
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("--user").output();
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

@@ -20,9 +20,10 @@ use uuid::Uuid;
 /// [`Fresh<dyn EventStore>`](crate::Fresh).
 #[macro_export]
 macro_rules! event_store_suite {
-    ($fresh:expr) => {
+    ($fresh:expr $(, #[$attribute:meta])*) => {
         $crate::suite!(
             event_store,
+            [$($attribute),*],
             $fresh,
             [
                 an_event_is_read_back_as_it_was_sent,

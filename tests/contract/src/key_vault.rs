@@ -12,9 +12,10 @@ use uuid::Uuid;
 /// [`Fresh<dyn KeyVault>`](crate::Fresh).
 #[macro_export]
 macro_rules! key_vault_suite {
-    ($fresh:expr) => {
+    ($fresh:expr $(, #[$attribute:meta])*) => {
         $crate::suite!(
             key_vault,
+            [$($attribute),*],
             $fresh,
             [
                 a_key_is_made_once_and_stays,

@@ -2,7 +2,9 @@
 //!
 //! One module a port: each behaviour is one async function that gets a fresh, empty store. An
 //! adapter joins with one line, `freehold_contract::event_store_suite!(fresh_store());`, and gets
-//! one test for each behaviour. What only one adapter has (files, servers) is tested there.
+//! one test for each behaviour. Attributes behind the store are those of each test:
+//! `#[ignore = "set TEST_POSTGRES_URL"]`. What only one adapter has (files, servers) is tested
+//! there.
 //!
 //! [`interposed`] is for tests of what stands before a port: stores that fail on demand.
 
@@ -40,13 +42,23 @@ impl<S: ?Sized> Fresh<S> {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! suite {
-    ($module:ident, $fresh:expr, [$($behaviour:ident),+ $(,)?]) => {$(
+    ($module:ident, $attributes:tt, $fresh:expr, [$($behaviour:ident),+ $(,)?]) => {$(
+        $crate::test!($module, $attributes, $fresh, $behaviour);
+    )+};
+}
+
+/// One test for one behaviour, with the attributes that its adapter gives it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! test {
+    ($module:ident, [$($attribute:meta),*], $fresh:expr, $behaviour:ident) => {
+        $(#[$attribute])*
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn $behaviour() {
             let fresh = $fresh;
             $crate::$module::$behaviour(fresh.store.clone()).await;
         }
-    )+};
+    };
 }
 
 #[cfg(test)]

@@ -20,9 +20,10 @@ use uuid::Uuid;
 /// Joins the suite with an expression that gives an empty store.
 #[macro_export]
 macro_rules! read_models_suite {
-    ($fresh:expr) => {
+    ($fresh:expr $(, #[$attribute:meta])*) => {
         $crate::suite!(
             read_models,
+            [$($attribute),*],
             $fresh,
             [
                 a_new_generation_is_empty_and_answers_no_queries,

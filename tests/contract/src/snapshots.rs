@@ -9,9 +9,10 @@ use uuid::Uuid;
 /// [`Fresh<dyn SnapshotStore>`](crate::Fresh).
 #[macro_export]
 macro_rules! snapshot_store_suite {
-    ($fresh:expr) => {
+    ($fresh:expr $(, #[$attribute:meta])*) => {
         $crate::suite!(
             snapshots,
+            [$($attribute),*],
             $fresh,
             [
                 a_snapshot_is_loaded_as_it_was_saved,

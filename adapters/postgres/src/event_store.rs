@@ -1,0 +1,326 @@
+//! The logs and snapshots: one task of this process writes to each log, a pool of connections
+//! reads, and other processes may do the same at the same time.
+//!
+//! Callers put requests on a bounded queue. The writer takes whatever waits, decides each request
+//! and stores what is admitted in one call, so one round trip and one fsync serve many callers and
+//! none waits for a timer.
+
+mod batch;
+mod integrity;
+mod keeping;
+mod queue;
+mod reader;
+mod writer;
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use freehold_ports::{
+    AppendError, AppendRequest, Appended, Clock, CommandId, EventFilter, EventPage, EventStore,
+    Fingerprint, GlobalPosition, InvalidName, InvalidRequest, LogName, ReadError, RecordedEvent,
+    Snapshot, SnapshotStore, StreamId, StreamVersion, SystemClock, Tag, TaggedEvent,
+};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::keeping::{Keeper, Partitions};
+use self::queue::{Queue, Rejected, Waiting};
+use self::reader::{Reader, unavailable};
+use self::writer::Writer;
+use crate::database::{Database, Migration, OpenError, Part};
+
+const SCHEMA: Part = Part {
+    name: "log",
+    migrations: &[
+        Migration {
+            number: 1,
+            sql: include_str!("../../../migrations/postgres/0001_logs_and_names.sql"),
+        },
+        Migration { number: 2, sql: include_str!("../../../migrations/postgres/0002_events.sql") },
+        Migration { number: 5, sql: include_str!("../../../migrations/postgres/0005_append.sql") },
+    ],
+};
+
+/// What callers do when the queue is full: the writer empties it in less.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// Longer names do not fit an index entry.
+const LONGEST_NAME: usize = 1_000;
+
+/// How a store is set up.
+pub struct LogOptions {
+    /// The logs it keeps; those the database lacks are made.
+    pub logs: Vec<LogName>,
+    /// Stamps events.
+    pub clock: Arc<dyn Clock>,
+    /// How long a command id is remembered at least; 7 days unless said.
+    pub command_retention: Duration,
+    /// The most requests that wait for a log's writer; 8,192 unless said.
+    pub queue_requests: usize,
+    /// The most bytes that wait for a log's writer; 64 MiB unless said.
+    pub queue_bytes: usize,
+    /// How many events a partition holds; 10 million unless said.
+    pub partition_events: u64,
+    /// Where pages of the whole log are read, if not at the primary: a read replica.
+    pub replica: Option<Database>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            logs: vec![LogName::DOMAIN, LogName::INTERACTIONS],
+            clock: Arc::new(SystemClock),
+            command_retention: Duration::from_secs(7 * 24 * 3_600),
+            queue_requests: 8_192,
+            queue_bytes: 64 << 20,
+            partition_events: 10_000_000,
+            replica: None,
+        }
+    }
+}
+
+/// One log as it was when this process opened it.
+struct LogRow {
+    id: i16,
+    name: LogName,
+    epoch: i64,
+    head: watch::Sender<GlobalPosition>,
+}
+
+impl LogRow {
+    fn raise_head(&self, position: GlobalPosition) {
+        self.head.send_if_modified(|known| {
+            let higher = position > *known;
+            *known = position.max(*known);
+            higher
+        });
+    }
+}
+
+/// The logs and snapshots of one schema.
+///
+/// Dropping it stores and answers what waits, as long as the runtime lives;
+/// [`close`](Self::close) waits for that.
+pub struct PostgresEventStore {
+    database: Database,
+    logs: Arc<[Arc<LogRow>]>,
+    queues: Vec<Arc<Queue>>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+    reader: Reader,
+    /// Reads pages of the whole log, maybe from a replica.
+    pages: Reader,
+    /// What goes on beside; ends with this value.
+    _beside: JoinSet<()>,
+}
+
+impl PostgresEventStore {
+    /// Opens the logs in a database, making or migrating what is needed.
+    ///
+    /// Any number of processes may. Must be called inside the runtime that serves its callers.
+    pub async fn open(database: Database, options: LogOptions) -> Result<Self, OpenError> {
+        database.migrate(&SCHEMA).await?;
+        let partitions = Partitions {
+            events: i64::try_from(options.partition_events).unwrap_or(i64::MAX),
+            command_retention: options.command_retention,
+        };
+        let mut logs = Vec::new();
+        for name in &options.logs {
+            let log = keeping::open_log(&database, name).await?;
+            partitions.keep(database.pool(), &log, options.clock.now()).await?;
+            logs.push(Arc::new(log));
+        }
+        let logs: Arc<[Arc<LogRow>]> = logs.into();
+        let news = Arc::new(Notify::new());
+        let (mut queues, mut writers) = (Vec::new(), Vec::new());
+        for log in &*logs {
+            let queue = Arc::new(Queue::new(options.queue_requests, options.queue_bytes));
+            let writer = Writer {
+                database: database.clone(),
+                log: log.clone(),
+                queue: queue.clone(),
+                clock: options.clock.clone(),
+                partitions,
+                news: news.clone(),
+                last_event: None,
+                fenced: false,
+            };
+            queues.push(queue);
+            writers.push(tokio::spawn(writer.run()));
+        }
+        let keeper = Keeper {
+            database: database.clone(),
+            logs: logs.clone(),
+            clock: options.clock,
+            partitions,
+            news,
+        };
+        let reader = Reader::new(database.log_readers());
+        let pages = match options.replica {
+            Some(replica) => Reader::new(replica.log_readers()),
+            None => reader.clone(),
+        };
+        Ok(Self {
+            _beside: keeper.start(),
+            writers: Mutex::new(writers),
+            database,
+            logs,
+            queues,
+            reader,
+            pages,
+        })
+    }
+
+    /// Takes no more appends, and stores and answers what waits.
+    pub async fn close(&self) {
+        self.queues.iter().for_each(|queue| queue.close());
+        let writers = {
+            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *writers)
+        };
+        for writer in writers {
+            if writer.await.is_err() {
+                tracing::error!("the task that writes a log panicked");
+            }
+        }
+    }
+
+    fn index(&self, log: &LogName) -> Option<usize> {
+        self.logs.iter().position(|known| known.name == *log)
+    }
+
+    fn log(&self, log: &LogName) -> Result<&LogRow, ReadError> {
+        let known = self.logs.iter().find(|known| known.name == *log);
+        known.map(|log| &**log).ok_or_else(|| ReadError::UnknownLog(log.clone()))
+    }
+}
+
+impl Drop for PostgresEventStore {
+    fn drop(&mut self) {
+        self.queues.iter().for_each(|queue| queue.close());
+    }
+}
+
+/// A name that the server would refuse would fail the requests it is stored with.
+fn check_names(request: &AppendRequest) -> Result<(), InvalidName> {
+    let provenance = &request.provenance;
+    let types = request.events.iter().map(|event| ("event type", &*event.event_type));
+    let names = [("tenant", &*provenance.tenant), ("actor", &*provenance.actor)];
+    for (what, text) in names.into_iter().chain(types) {
+        if text.len() > LONGEST_NAME || text.contains('\0') {
+            let text = text.chars().take(100).collect();
+            return Err(InvalidName { what, text, shape: "at most 1,000 bytes without NUL" });
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl EventStore for PostgresEventStore {
+    async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+        request.validate()?;
+        check_names(&request).map_err(InvalidRequest::from)?;
+        let Some(log) = self.index(&request.log) else {
+            return Err(InvalidRequest::UnknownLog(request.log).into());
+        };
+        let stream = request.stream.clone();
+        let (answer, verdict) = oneshot::channel();
+        self.queues[log].push(Waiting { request, answer }).map_err(|rejected| match rejected {
+            Rejected::Full => AppendError::Overloaded { retry_after: RETRY_AFTER },
+            Rejected::Closed => AppendError::Unavailable { source: "the store was closed".into() },
+        })?;
+        match verdict.await {
+            Ok(verdict) => verdict,
+            Err(gone) => Err(AppendError::OutcomeUnknown { stream, source: gone.into() }),
+        }
+    }
+
+    async fn find_command(
+        &self,
+        log: &LogName,
+        command_id: CommandId,
+    ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
+        self.reader.find_command(self.log(log)?, command_id).await
+    }
+
+    async fn read_all(
+        &self,
+        log: &LogName,
+        filter: &EventFilter,
+        after: GlobalPosition,
+        limit: NonZeroU32,
+    ) -> Result<EventPage, ReadError> {
+        self.pages.read_all(self.log(log)?, filter, after, limit.get()).await
+    }
+
+    async fn read_stream(
+        &self,
+        log: &LogName,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: NonZeroU32,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.reader.read_stream(self.log(log)?, stream, after, limit.get()).await
+    }
+
+    async fn last_tagged(
+        &self,
+        log: &LogName,
+        tenant: &str,
+        tag: &Tag,
+    ) -> Result<Option<TaggedEvent>, ReadError> {
+        self.reader.last_tagged(self.log(log)?, tenant, tag).await
+    }
+
+    async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
+        let log = self.log(log)?;
+        let head = self.reader.head(log).await?;
+        log.raise_head(head);
+        Ok(head)
+    }
+
+    fn subscribe_head(&self, log: &LogName) -> watch::Receiver<GlobalPosition> {
+        match self.index(log) {
+            Some(index) => self.logs[index].head.subscribe(),
+            None => watch::Sender::default().subscribe(),
+        }
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for PostgresEventStore {
+    async fn load(&self, log: &LogName, stream: &StreamId) -> Result<Option<Snapshot>, ReadError> {
+        self.reader.snapshot(self.log(log)?, stream).await
+    }
+
+    async fn save(
+        &self,
+        log: &LogName,
+        stream: &StreamId,
+        snapshot: Snapshot,
+    ) -> Result<(), ReadError> {
+        let log = self.log(log)?;
+        sqlx::query(
+            "INSERT INTO snapshot (log_id, stream, version, shape, state)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (log_id, stream) DO UPDATE
+             SET version = excluded.version, shape = excluded.shape, state = excluded.state
+             WHERE snapshot.version <= excluded.version",
+        )
+        .bind(log.id)
+        .bind(stream.as_str())
+        .bind(snapshot.version.0 as i64)
+        .bind(i64::from(snapshot.shape))
+        .bind(&*snapshot.state)
+        .execute(self.database.pool())
+        .await
+        .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), ReadError> {
+        let deleted = sqlx::query("DELETE FROM snapshot").execute(self.database.pool()).await;
+        deleted.map(drop).map_err(unavailable)
+    }
+}

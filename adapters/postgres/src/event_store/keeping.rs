@@ -1,0 +1,186 @@
+//! What goes on beside reading and writing: partitions are made ahead, old command ids dropped,
+//! processes wake each other.
+//!
+//! Every process does all of it; the server lets one at a time, and again is nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use freehold_ports::{Clock, GlobalPosition, LogName};
+use sqlx::postgres::{PgListener, PgPool};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::LogRow;
+use crate::database::{Database, OpenError};
+
+/// How often partitions are looked after: far more often than a log fills one.
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often heads are asked for, should no notification arrive.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Notifications to other processes are sent at most so often.
+const NEWS_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Notifications are for processes on the same schema.
+const CHANNEL: &str = "SELECT 'freehold_' || left(md5(current_schema()), 16)";
+
+/// Finds a log, or makes it.
+pub(super) async fn open_log(database: &Database, name: &LogName) -> Result<LogRow, OpenError> {
+    sqlx::query(
+        "WITH made AS (
+             INSERT INTO log (name) SELECT $1 WHERE NOT EXISTS (SELECT FROM log WHERE name = $1)
+             ON CONFLICT DO NOTHING RETURNING id)
+         INSERT INTO log_head (log_id, position, recorded_at) SELECT id, 0, 0 FROM made",
+    )
+    .bind(name.as_str())
+    .execute(database.pool())
+    .await?;
+    let (id, epoch): (i16, i64) = sqlx::query_as("SELECT id, epoch FROM log WHERE name = $1")
+        .bind(name.as_str())
+        .fetch_one(database.pool())
+        .await?;
+    let head: i64 = sqlx::query_scalar(HEAD).bind(id).fetch_one(database.pool()).await?;
+    let head = watch::Sender::new(GlobalPosition(head as u64));
+    Ok(LogRow { id, name: name.clone(), epoch, head })
+}
+
+/// The position of a log's last event.
+pub(super) const HEAD: &str =
+    "SELECT position FROM log_head WHERE log_id = $1 ORDER BY position DESC LIMIT 1";
+
+/// How the tables are cut.
+#[derive(Clone, Copy)]
+pub(super) struct Partitions {
+    pub(super) events: i64,
+    pub(super) command_retention: Duration,
+}
+
+impl Partitions {
+    /// Makes what a log needs next and drops what nobody needs.
+    pub(super) async fn keep(
+        &self,
+        pool: &PgPool,
+        log: &LogRow,
+        now: DateTime<Utc>,
+    ) -> Result<(), sqlx::Error> {
+        let mut transaction = pool.begin().await?;
+        sqlx::query("SELECT keep_partitions($1, $2, $3, $4)")
+            .bind(log.id)
+            .bind(now.timestamp_micros())
+            .bind(self.events)
+            .bind(self.command_retention.as_micros() as i64)
+            .execute(&mut *transaction)
+            .await?;
+        // Only the newest is ever read.
+        sqlx::query(
+            "DELETE FROM log_head WHERE log_id = $1
+             AND position < (SELECT max(position) FROM log_head WHERE log_id = $1)",
+        )
+        .bind(log.id)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await
+    }
+}
+
+/// What the tasks beside need.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) database: Database,
+    pub(super) logs: Arc<[Arc<LogRow>]>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) partitions: Partitions,
+    /// Wakes when this process stored something.
+    pub(super) news: Arc<Notify>,
+}
+
+impl Keeper {
+    pub(super) fn start(self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.clone().keep_partitions());
+        tasks.spawn(self.clone().poll_heads());
+        tasks.spawn(self.clone().tell_news());
+        tasks.spawn(self.hear_news());
+        tasks
+    }
+
+    async fn keep_partitions(self) {
+        loop {
+            sleep(KEEP_INTERVAL).await;
+            for log in &*self.logs {
+                let now = self.clock.now();
+                if let Err(error) = self.partitions.keep(self.database.pool(), log, now).await {
+                    tracing::warn!(log = %log.name, %error, "partitions not kept, trying again");
+                }
+            }
+        }
+    }
+
+    async fn poll_heads(self) {
+        loop {
+            sleep(POLL_INTERVAL).await;
+            for log in &*self.logs {
+                let head = sqlx::query_scalar(HEAD).bind(log.id);
+                match head.fetch_one(self.database.pool()).await {
+                    Ok(head) => raise(log, head),
+                    Err(error) => tracing::debug!(log = %log.name, %error, "head not read"),
+                }
+            }
+        }
+    }
+
+    /// Tells other processes from a connection of the pool, after the commit: inside an append a
+    /// notification would serialise commits of the whole server.
+    async fn tell_news(self) {
+        let mut told: Vec<GlobalPosition> = self.logs.iter().map(|log| head_of(log)).collect();
+        loop {
+            self.news.notified().await;
+            for (log, told) in self.logs.iter().zip(&mut told) {
+                let head = head_of(log);
+                if head == *told {
+                    continue;
+                }
+                let news = format!("SELECT pg_notify(({CHANNEL}), $1)");
+                let news = sqlx::query(&news).bind(format!("{} {head}", log.id));
+                match news.execute(self.database.pool()).await {
+                    Ok(_) => *told = head,
+                    Err(error) => tracing::debug!(%error, "other processes not told"),
+                }
+            }
+            sleep(NEWS_INTERVAL).await;
+        }
+    }
+
+    async fn hear_news(self) {
+        loop {
+            if let Err(error) = self.listen().await {
+                tracing::debug!(%error, "not listening to other processes, trying again");
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    async fn listen(&self) -> Result<(), sqlx::Error> {
+        let channel: String = sqlx::query_scalar(CHANNEL).fetch_one(self.database.pool()).await?;
+        let mut listener = PgListener::connect_with(self.database.pool()).await?;
+        listener.listen(&channel).await?;
+        loop {
+            let news = listener.recv().await?;
+            let Some((id, head)) = news.payload().split_once(' ') else { continue };
+            let log = self.logs.iter().find(|log| log.id.to_string() == id);
+            if let (Some(log), Ok(head)) = (log, head.parse()) {
+                raise(log, head);
+            }
+        }
+    }
+}
+
+fn head_of(log: &LogRow) -> GlobalPosition {
+    *log.head.borrow()
+}
+
+fn raise(log: &LogRow, head: i64) {
+    log.raise_head(GlobalPosition(head as u64));
+}

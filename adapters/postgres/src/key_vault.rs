@@ -1,0 +1,187 @@
+//! Data keys, each wrapped by the master key, best in a database of their own.
+//!
+//! The master key is given by the caller and stored nowhere. No unwrapped key is remembered: one
+//! that another process destroys is gone everywhere at once. A destroyed key leaves a tombstone;
+//! the wrapped bytes stay in the write-ahead log, in replicas' and in backups until those are
+//! overwritten, and are worth nothing without the master key.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use freehold_domain::SubjectId;
+use freehold_ports::{KeyVault, KeyedHash, StoreFailure, SubjectKey, VaultError};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::database::{Database, Migration, Part};
+
+const SCHEMA: Part = Part {
+    name: "keys",
+    migrations: &[Migration {
+        number: 3,
+        sql: include_str!("../../../migrations/postgres/0003_data_keys.sql"),
+    }],
+};
+
+/// What the check value says once it is unwrapped.
+const CHECK: &[u8] = b"freehold key vault";
+
+/// The data keys of one schema.
+pub struct PostgresKeyVault {
+    database: Database,
+    cipher: XChaCha20Poly1305,
+    hash_key: Zeroizing<[u8; 32]>,
+}
+
+impl PostgresKeyVault {
+    /// Opens the vault in a database with its master key, making it if it is not there.
+    ///
+    /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one.
+    pub async fn open(database: Database, master: &[u8; 32]) -> Result<Self, VaultError> {
+        database.migrate(&SCHEMA).await.map_err(unavailable)?;
+        let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
+        let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
+        let insert = "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
+        sqlx::query(insert)
+            .bind(wrap(&cipher, b"check", CHECK))
+            .execute(database.pool())
+            .await
+            .map_err(unavailable)?;
+        let check: Vec<u8> = sqlx::query_scalar("SELECT check_value FROM vault")
+            .fetch_one(database.pool())
+            .await
+            .map_err(unavailable)?;
+        match unwrap(&cipher, b"check", &check) {
+            Some(clear) if *clear == CHECK => {}
+            _ => return Err(VaultError::WrongMasterKey),
+        }
+        let hash_key = Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master));
+        Ok(Self { database, cipher, hash_key })
+    }
+
+    /// What is stored about those of the subjects that have anything.
+    async fn stored(&self, subjects: &[SubjectId]) -> Result<Vec<Stored>, VaultError> {
+        let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.0).collect();
+        let rows: Vec<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT asked.subject, found.wrapped FROM unnest($1::uuid[]) AS asked (subject)
+             CROSS JOIN LATERAL (
+                 SELECT wrapped FROM data_key WHERE data_key.subject = asked.subject LIMIT 1
+             ) AS found",
+        )
+        .bind(ids)
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(unavailable)?;
+        let stored = rows.into_iter().map(|(subject, wrapped)| {
+            let subject = SubjectId(subject);
+            let key = wrapped.map(|wrapped| self.unwrap_key(subject, &wrapped)).transpose()?;
+            Ok(Stored { subject, key })
+        });
+        stored.collect()
+    }
+
+    fn unwrap_key(&self, subject: SubjectId, wrapped: &[u8]) -> Result<SubjectKey, VaultError> {
+        let damaged = || VaultError::Unavailable {
+            source: format!("the key of subject {subject} is damaged").into(),
+        };
+        let clear = unwrap(&self.cipher, subject.0.as_bytes(), wrapped).ok_or_else(damaged)?;
+        Ok(SubjectKey(clear.as_slice().try_into().map_err(|_| damaged())?))
+    }
+
+    /// Makes keys, unless somebody else makes them at the same time.
+    async fn make(&self, mut subjects: Vec<SubjectId>) -> Result<(), VaultError> {
+        // Two that make the same keys do it in the same order.
+        subjects.sort_unstable_by_key(|subject| subject.0);
+        let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.0).collect();
+        let keys = subjects.iter().map(|subject| {
+            let key = SubjectKey(Key::generate().into());
+            wrap(&self.cipher, subject.0.as_bytes(), &key.0)
+        });
+        sqlx::query(
+            "INSERT INTO data_key (subject, wrapped) SELECT * FROM unnest($1::uuid[], $2::bytea[])
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(ids)
+        .bind(keys.collect::<Vec<_>>())
+        .execute(self.database.pool())
+        .await
+        .map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+/// A subject that had a key once; none if it was destroyed.
+struct Stored {
+    subject: SubjectId,
+    key: Option<SubjectKey>,
+}
+
+#[async_trait]
+impl KeyVault for PostgresKeyVault {
+    async fn keys_for_writing(
+        &self,
+        subjects: &[SubjectId],
+    ) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
+        let mut found = HashMap::new();
+        for stored in self.stored(subjects).await? {
+            let destroyed = VaultError::Destroyed { subject: stored.subject };
+            found.insert(stored.subject, stored.key.ok_or(destroyed)?);
+        }
+        let missing: Vec<_> =
+            subjects.iter().filter(|subject| !found.contains_key(subject)).copied().collect();
+        if !missing.is_empty() {
+            self.make(missing.clone()).await?;
+            for stored in self.stored(&missing).await? {
+                let destroyed = VaultError::Destroyed { subject: stored.subject };
+                found.insert(stored.subject, stored.key.ok_or(destroyed)?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn keys_for_reading(
+        &self,
+        subjects: &[SubjectId],
+    ) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
+        if subjects.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let stored = self.stored(subjects).await?.into_iter();
+        Ok(stored.filter_map(|stored| Some((stored.subject, stored.key?))).collect())
+    }
+
+    async fn destroy(&self, subject: SubjectId) -> Result<(), VaultError> {
+        let tombstone = "INSERT INTO data_key (subject, wrapped) VALUES ($1, NULL)
+             ON CONFLICT (subject) DO UPDATE SET wrapped = NULL";
+        let destroyed = sqlx::query(tombstone).bind(subject.0).execute(self.database.pool()).await;
+        destroyed.map(drop).map_err(unavailable)
+    }
+
+    fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.hash_key);
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        hasher.update(&(purpose.len() as u64).to_le_bytes());
+        KeyedHash(*hasher.update(purpose.as_bytes()).update(text).finalize().as_bytes())
+    }
+}
+
+/// Nonce and ciphertext; `whose` is authenticated with it.
+fn wrap(cipher: &XChaCha20Poly1305, whose: &[u8], clear: &[u8]) -> Vec<u8> {
+    let nonce = XNonce::generate();
+    let sealed = cipher
+        .encrypt(&nonce, Payload { msg: clear, aad: whose })
+        .expect("a key is far smaller than the cipher's limit");
+    [nonce.as_slice(), &sealed].concat()
+}
+
+fn unwrap(cipher: &XChaCha20Poly1305, whose: &[u8], wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = wrapped.split_first_chunk::<24>()?;
+    let payload = Payload { msg: sealed, aad: whose };
+    cipher.decrypt(&XNonce::from(*nonce), payload).ok().map(Zeroizing::new)
+}
+
+fn unavailable(error: impl Into<StoreFailure>) -> VaultError {
+    VaultError::Unavailable { source: error.into() }
+}

@@ -1,0 +1,12 @@
+//! The ports on PostgreSQL, for many processes and machines.
+//!
+//! Everything stands in the schema that the address selects; [`Database`] brings it up to date.
+
+mod database;
+mod event_store;
+mod key_vault;
+mod recently_used;
+
+pub use database::{Database, OpenError};
+pub use event_store::{LogOptions, PostgresEventStore};
+pub use key_vault::PostgresKeyVault;

@@ -1,0 +1,39 @@
+//! The stores on PostgreSQL keep the contracts of their ports, each in a schema of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::sync::Arc;
+
+use freehold_contract::Fresh;
+use freehold_ports::{EventStore, KeyVault, SnapshotStore};
+use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault};
+
+use common::Schema;
+
+async fn open() -> (Arc<PostgresEventStore>, Arc<Schema>) {
+    let schema = Schema::new();
+    let store = PostgresEventStore::open(schema.database(), LogOptions::default()).await.unwrap();
+    (Arc::new(store), schema)
+}
+
+async fn event_store() -> Fresh<dyn EventStore> {
+    let (store, schema) = open().await;
+    Fresh::keeping(store, schema)
+}
+
+async fn snapshot_store() -> Fresh<dyn SnapshotStore> {
+    let (store, schema) = open().await;
+    Fresh::keeping(store, schema)
+}
+
+async fn key_vault() -> Fresh<dyn KeyVault> {
+    let schema = Schema::new();
+    let vault = PostgresKeyVault::open(schema.database(), &[7; 32]).await.unwrap();
+    Fresh::keeping(Arc::new(vault), schema)
+}
+
+freehold_contract::event_store_suite!(event_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::snapshot_store_suite!(snapshot_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::key_vault_suite!(key_vault().await, #[ignore = "set TEST_POSTGRES_URL"]);
