@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapters", &["domain", "domain/ports"]),
     ("api", &["domain", "domain/ports", "commands", "projections", "sagas", "adapters"]),
     ("tests/contract", &["domain", "domain/ports"]),
-    ("xtask", &[]),
+    ("tests/servers", &[]),
+    ("xtask", &["tests/servers"]),
 ];
 
 /// Folders whose crates nothing depends on, so it does not matter what they use.
