@@ -291,7 +291,10 @@ impl<P: Projection> Projector<P> {
         {
             return HandleError::Moved;
         }
-        HandleError::unavailable(error)
+        match error {
+            CheckpointMoved { .. } => HandleError::Elsewhere,
+            error => HandleError::unavailable(error),
+        }
     }
 
     async fn finish_commit(&mut self) -> Result<(), HandleError> {

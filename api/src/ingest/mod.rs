@@ -82,7 +82,9 @@ impl Ingest {
         let live = self.platform.live(LISTINGS);
         // One that was stopped while it had everything does not notice what it is missing since.
         let knows = |live: &SubscriptionStatus| {
-            live.state == SubscriptionState::Live || live.behind_since.is_some()
+            let current =
+                matches!(live.state, SubscriptionState::Live | SubscriptionState::StandingBy);
+            current || live.behind_since.is_some()
         };
         if let Some(live) = live.filter(knows) {
             let seconds = live.lag(clock.now()).as_secs_f64();
