@@ -292,7 +292,9 @@ impl<P: Projection> Projector<P> {
             return HandleError::Moved;
         }
         match error {
-            CheckpointMoved { .. } => HandleError::Elsewhere,
+            CheckpointMoved { expected, actual, .. } if actual > expected => HandleError::Elsewhere,
+            // A server that crashed may have lost the last commits: their events come again.
+            CheckpointMoved { .. } => HandleError::Moved,
             error => HandleError::unavailable(error),
         }
     }

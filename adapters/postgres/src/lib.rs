@@ -6,7 +6,9 @@ mod database;
 mod event_store;
 mod key_vault;
 mod recently_used;
+mod status;
 
-pub use database::{Database, OpenError};
+pub use database::{Database, OpenError, PoolStatus};
 pub use event_store::{LogOptions, PostgresEventStore};
 pub use key_vault::PostgresKeyVault;
+pub use status::{DatabaseStatus, LogStatus};
