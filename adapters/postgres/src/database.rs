@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
-use crate::{event_store, key_vault};
+use crate::{event_store, key_vault, read_models};
 
 /// Connections of one pool, unless said.
 const CONNECTIONS: u32 = 10;
@@ -43,12 +43,34 @@ const LOG_READER_SETTINGS: &[(&str, &str)] = &[
     ("enable_sort", "off"),
 ];
 
+/// What sessions that write read models start with as well.
+///
+/// Rows are found one by one in the key's index: what the planner believes of a table that is being
+/// filled is old. A commit may wait for an index that is being made.
+const ROW_WRITER_SETTINGS: &[(&str, &str)] = &[
+    ("statement_timeout", "300000"),
+    ("lock_timeout", "300000"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
+/// What sessions that query read models start with as well: a plan that suits the values asked for.
+const ROW_READER_SETTINGS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
+
+/// Rows of a read model and their checkpoint are lost together in a crash of the server, and the log
+/// has their events; so no commit of them waits for the disk.
+const NOT_DURABLE: &str = "SET synchronous_commit = off";
+
 /// "Durable" is what an answer means; `remote_write` and `remote_apply` mean more and are kept.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
 /// Every part of the schema.
-pub(crate) const PARTS: &[&Part] = &[&event_store::SCHEMA, &key_vault::SCHEMA];
+pub(crate) const PARTS: &[&Part] =
+    &[&event_store::SCHEMA, &key_vault::SCHEMA, &read_models::SCHEMA];
 
 /// One part of the schema, brought up to date by itself.
 pub(crate) struct Part {
@@ -232,7 +254,7 @@ impl Database {
             .application_name(&name)
             .options(SETTINGS.iter().copied())
             .disable_statement_logging();
-        let pool = pool_of(options.clone(), pool_size);
+        let pool = pool_of(options.clone(), pool_size, DURABLE);
         let database = Self { options, pool_size, pool, shared: Arc::default() };
         database.count("shared", database.pool.clone());
         Ok(database)
@@ -245,32 +267,43 @@ impl Database {
 
     /// Connections for reading the log and nothing else.
     pub(crate) fn log_readers(&self) -> PgPool {
-        self.pool_with("log_readers", LOG_READER_SETTINGS)
+        self.pool_with("log_readers", LOG_READER_SETTINGS, DURABLE)
+    }
+
+    /// Connections for writing read models, and for reading what is to be written again.
+    pub(crate) fn row_writers(&self) -> PgPool {
+        self.pool_with("row_writers", ROW_WRITER_SETTINGS, NOT_DURABLE)
+    }
+
+    /// Connections for querying read models.
+    pub(crate) fn row_readers(&self) -> PgPool {
+        self.pool_with("row_readers", ROW_READER_SETTINGS, DURABLE)
     }
 
     /// Connections for reading the log at a replica, counted among those of this database.
     pub(crate) fn replica_readers(&self, replica: &Self) -> PgPool {
         let options = replica.options.clone().options(LOG_READER_SETTINGS.iter().copied());
-        let pool = pool_of(options, replica.pool_size);
+        let pool = pool_of(options, replica.pool_size, DURABLE);
         self.count("replica", pool.clone());
         pool
     }
 
     /// One connection, to be held for as long as it lasts.
     pub(crate) fn listener(&self) -> PgPool {
-        let pool = pool_of(self.options.clone(), 1);
+        let pool = pool_of(self.options.clone(), 1, DURABLE);
         self.count("listener", pool.clone());
         pool
     }
 
-    /// A further pool, whose sessions also start with these settings.
-    pub(crate) fn pool_with(
+    /// A further pool, whose sessions also start with these settings, and with a statement.
+    fn pool_with(
         &self,
         name: &'static str,
         settings: &[(&'static str, &'static str)],
+        first: &'static str,
     ) -> PgPool {
         let options = self.options.clone().options(settings.iter().copied());
-        let pool = pool_of(options, self.pool_size);
+        let pool = pool_of(options, self.pool_size, first);
         self.count(name, pool.clone());
         pool
     }
@@ -497,13 +530,13 @@ fn said(error: &sqlx::Error) -> String {
     }
 }
 
-/// A pool that connects when it is first used.
-fn pool_of(options: PgConnectOptions, size: u32) -> PgPool {
+/// A pool that connects when it is first used; each session begins with a statement.
+fn pool_of(options: PgConnectOptions, size: u32, first: &'static str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(PATIENCE)
-        .after_connect(|connection, _| {
-            Box::pin(async { sqlx::query(DURABLE).execute(connection).await.map(drop) })
+        .after_connect(move |connection, _| {
+            Box::pin(async move { sqlx::query(first).execute(connection).await.map(drop) })
         })
         .connect_lazy_with(options)
 }
