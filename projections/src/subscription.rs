@@ -321,7 +321,7 @@ impl Follower {
     async fn stand_by(&mut self, until: Until) -> Result<(), HandleError> {
         info!(subscription = %self.name, "another process does the work, standing by");
         let mut hint = self.store.subscribe_head(&self.log);
-        let mut unmoved: Option<(GlobalPosition, Instant)> = None;
+        let (mut waiting, mut unstored) = (Unmoved::default(), Unmoved::default());
         loop {
             let hinted = *hint.borrow_and_update();
             let stored = self.handler.checkpoint().await?;
@@ -351,31 +351,29 @@ impl Follower {
             if there || self.orders.has_changed().unwrap_or(true) {
                 return Ok(());
             }
-            if position >= head {
-                unmoved = None;
-                self.patience = FIRST_PATIENCE;
-                tokio::select! {
-                    changed = hint.changed() => {
-                        if changed.is_err() {
-                            tokio::time::sleep(LAST_POLL).await;
-                        }
-                    }
-                    () = tokio::time::sleep(LAST_POLL) => {}
-                    _ = self.orders.changed() => self.orders.mark_changed(),
-                }
-                continue;
-            }
-            let since = match unmoved {
-                Some((at, since)) if at == position => since,
-                _ => unmoved.insert((position, Instant::now())).1,
-            };
-            if since.elapsed() >= self.patience {
+            let waited = waiting.since(position, head);
+            // A checkpoint is stored at least now and then, also over events of no interest.
+            let abandoned = unstored.since(stored, head) >= LAST_PATIENCE;
+            if waited >= self.patience || abandoned {
                 info!(subscription = %self.name, position = position.0, "taking over");
                 self.patience = (self.patience * 2).min(LAST_PATIENCE);
                 return Ok(());
             }
+            if position < head {
+                tokio::select! {
+                    () = tokio::time::sleep(STAND_BY_POLL) => {}
+                    _ = self.orders.changed() => self.orders.mark_changed(),
+                }
+                continue;
+            }
+            self.patience = FIRST_PATIENCE;
             tokio::select! {
-                () = tokio::time::sleep(STAND_BY_POLL) => {}
+                changed = hint.changed() => {
+                    if changed.is_err() {
+                        tokio::time::sleep(LAST_POLL).await;
+                    }
+                }
+                () = tokio::time::sleep(LAST_POLL) => {}
                 _ = self.orders.changed() => self.orders.mark_changed(),
             }
         }
@@ -415,7 +413,7 @@ impl Follower {
                 Until::Reached(end) => read >= end,
                 Until::CaughtUp | Until::Stopped => head == read,
             };
-            if !there {
+            if !there && !nothing_new {
                 ahead = Some(self.read_ahead(read, head));
             }
             let since = page.events.first().map(|event| event.recorded_at);
@@ -447,7 +445,8 @@ impl Follower {
             if there && until != Until::Stopped {
                 return Ok(Some(Ended::There));
             }
-            if there {
+            // A replica may not have yet what the head promises.
+            if there || nothing_new {
                 tokio::select! {
                     changed = hint.changed() => {
                         // A store that is gone gives no hints: looking is left.
@@ -581,6 +580,21 @@ fn retry_after(attempts: u32) -> Duration {
     let most = doubled.min(LAST_RETRY);
     let [chance, ..] = *Uuid::new_v4().as_bytes();
     most / 2 + most / 2 * u32::from(chance) / 255
+}
+
+/// For how long something has not moved while there is more to come.
+#[derive(Default)]
+struct Unmoved(Option<(GlobalPosition, Instant)>);
+
+impl Unmoved {
+    fn since(&mut self, at: GlobalPosition, head: GlobalPosition) -> Duration {
+        self.0 = match self.0 {
+            _ if at >= head => None,
+            Some((before, since)) if before == at => Some((before, since)),
+            _ => Some((at, Instant::now())),
+        };
+        self.0.map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
 }
 
 /// How fast positions go by.

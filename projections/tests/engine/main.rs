@@ -683,6 +683,24 @@ async fn an_event_is_seen_soon_after_it_is_stored() {
     assert_eq!(projections.status("shelves").unwrap().live.state, SubscriptionState::Stopped);
 }
 
+/// The head is known before a replica has the events.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_behind_is_not_asked_without_a_pause() {
+    let log = memory_log();
+    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+    let replica = Behind::new(log.clone(), 0);
+    let projections = engine(replica.clone(), models, Shelves::<1>::default());
+    projections.start();
+    projections.wait_for("shelves", GlobalPosition(0), SOON).await.unwrap().unwrap();
+    append(&*log, &Dice::new(5).events(10)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let reads = replica.0.reads.load(Ordering::Relaxed);
+    assert!(reads < 50, "asked {reads} times");
+    replica.0.at.store(10, Ordering::Relaxed);
+    projections.wait_for("shelves", GlobalPosition(10), SOON).await.unwrap().unwrap();
+    projections.stop().await;
+}
+
 /// Events of others move the position too, so that "wait for my write" does not wait for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_no_interest_are_passed() {
