@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapters", &["domain", "domain/ports"]),
     ("api", &["domain", "domain/ports", "commands", "projections", "sagas", "adapters"]),
     ("tests/contract", &["domain", "domain/ports"]),
+    ("tests/stores", &["domain/ports", "adapters"]),
     ("xtask", &[]),
 ];
 
