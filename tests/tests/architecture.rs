@@ -17,8 +17,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapters", &["domain", "domain/ports"]),
     ("api", &["domain", "domain/ports", "commands", "projections", "sagas", "adapters"]),
     ("tests/contract", &["domain", "domain/ports"]),
+    ("tests/servers", &[]),
     ("tests/stores", &["domain/ports", "adapters"]),
-    ("xtask", &[]),
+    ("xtask", &["tests/servers"]),
 ];
 
 /// Folders whose crates nothing depends on, so it does not matter what they use.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
+use freehold_servers::succeed;
 
 use crate::server::Server;
-use crate::steps::succeed;
 use crate::tally::Tally;
 use crate::{cargo, tools};
 

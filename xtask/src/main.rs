@@ -1,8 +1,8 @@
-//! Developer commands: `cargo xtask check | test | bench | graphiql`.
+//! Developer commands: `cargo xtask check | test | bench | services | graphiql`.
 
 mod clients;
-mod postgres;
 mod server;
+mod services;
 mod steps;
 mod tally;
 mod tools;
@@ -12,7 +12,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use freehold_servers::succeed;
 
+use crate::services::Services;
 use crate::tally::Tally;
 
 /// Developer commands.
@@ -38,6 +40,11 @@ enum Task {
         /// The bench and its flags
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Servers that stay until they are told to stop
+    Services {
+        #[command(subcommand)]
+        what: Services,
     },
     /// Rebuild the GraphiQL bundle in api/assets/graphiql
     Graphiql,
@@ -76,12 +83,16 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             let failed = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
             return Ok(ExitCode::from(failed));
         }
+        Task::Services { what } => {
+            what.run(&root)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Task::Graphiql => {
             tools::require(&[&tools::NODE, &tools::NPM])?;
             let folder = root.join("api/assets/graphiql/build");
             for arguments in [&["ci", "--no-audit", "--no-fund"][..], &["run", "build"]] {
                 let mut npm = Command::new("npm");
-                steps::succeed(npm.args(arguments).current_dir(&folder))?;
+                succeed(npm.args(arguments).current_dir(&folder))?;
             }
             return Ok(ExitCode::SUCCESS);
         }

@@ -4,10 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use freehold_servers::{Options, PINNED, Postgres, Release, URL};
 
 use crate::cargo;
-use crate::postgres::{self, Postgres};
 use crate::tally::Tally;
 
 /// Formatting and lints; each counts as one.
@@ -27,23 +27,36 @@ pub(crate) fn check(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every test of the workspace; those marked ignored too, unless `quick`.
+/// Every test of the workspace; those marked ignored too, unless `quick`, and those that need
+/// PostgreSQL also on the pinned release.
 pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> anyhow::Result<()> {
     println!("== cargo test");
     let mut test = cargo(root);
     test.args(["test", "--workspace", "--no-fail-fast"]);
-    // Kept until the tests are done.
-    let mut postgres = None;
-    if !quick {
-        test.args(["--", "--include-ignored"]);
-        if std::env::var_os(postgres::URL).is_none() {
-            let server = postgres.insert(Postgres::start().context("no PostgreSQL for tests")?);
-            test.env(postgres::URL, &server.url);
-        }
+    if quick {
+        return run_tests(&mut test, tally);
     }
+    test.args(["--", "--include-ignored"]);
+    let newest = Postgres::given_or_start(&Options::default());
+    let newest = newest.context("no PostgreSQL for tests")?;
+    run_tests(test.env(URL, newest.url()), tally)?;
+    drop(newest);
+
+    println!("== tests that need PostgreSQL, on {PINNED}");
+    let release = Release::Maven(PINNED.to_owned());
+    let pinned = Postgres::start(&Options { release: release.clone(), ..Options::default() });
+    let pinned = pinned.with_context(|| format!("no PostgreSQL {PINNED} for tests"))?;
+    let mut test = cargo(root);
+    test.args(["test", "-p", "freehold-postgres", "-p", "freehold-tests", "--no-fail-fast"]);
+    release.tell(test.args(["--", "--ignored"]));
+    run_tests(test.env(URL, pinned.url()), tally)
+}
+
+/// Runs tests and counts their results.
+fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<()> {
     let mut test = test.stdout(Stdio::piped()).spawn().context("cargo cannot be started")?;
     let output = test.stdout.take().context("the tests have no output")?;
-    let mut finished = 0;
+    let (mut finished, mut failed) = (0, false);
     for line in BufReader::new(output).lines() {
         let line = line.context("the tests' output broke off")?;
         println!("{line}");
@@ -52,12 +65,13 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
             tally.pass(count(counts, "passed")?);
             tally.skip(count(counts, "ignored")?, "tests marked ignored (--quick)");
         } else if let Some(name) = failed_test(&line) {
+            failed = true;
             tally.fail(name);
         }
     }
     let status = test.wait().context("the tests did not end")?;
     // A test binary that dies prints no result line; a workspace that does not build, none at all.
-    if !status.success() && (finished == 0 || !tally.has_failures()) {
+    if !status.success() && (finished == 0 || !failed) {
         tally.fail("cargo test: it did not build, or a test binary died");
     }
     Ok(())
@@ -74,15 +88,6 @@ fn count(counts: &str, word: &str) -> anyhow::Result<u64> {
         .split([';', '.'])
         .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
         .with_context(|| format!("the tests' result line has no count of {word}: {counts}"))
-}
-
-/// Runs a command that must succeed.
-pub(crate) fn succeed(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("{command:?} cannot be started"))?;
-    if !status.success() {
-        bail!("{command:?} failed: {status}");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

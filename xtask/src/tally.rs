@@ -19,10 +19,6 @@ impl Tally {
         self.failed.push(name.into());
     }
 
-    pub(crate) fn has_failures(&self) -> bool {
-        !self.failed.is_empty()
-    }
-
     /// Counts what did not run, and says so.
     pub(crate) fn skip(&mut self, number: u64, what: &str) {
         if number > 0 {
