@@ -36,6 +36,27 @@ const LOG_READER_SETTINGS: &[(&str, &str)] = &[
     ("enable_sort", "off"),
 ];
 
+/// What sessions that write read models start with as well.
+///
+/// Rows are found one by one in the key's index: what the planner believes of a table that is being
+/// filled is old. A commit may wait for an index that is being made.
+const ROW_WRITER_SETTINGS: &[(&str, &str)] = &[
+    ("statement_timeout", "300000"),
+    ("lock_timeout", "300000"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
+/// What sessions that query read models start with as well: a plan that suits the values asked for.
+const ROW_READER_SETTINGS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
+
+/// Rows of a read model and their checkpoint are lost together in a crash of the server, and the log
+/// has their events; so no commit of them waits for the disk.
+const NOT_DURABLE: &str = "SET synchronous_commit = off";
+
 /// "Durable" is what an answer means; `remote_write` and `remote_apply` mean more and are kept.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
@@ -112,7 +133,7 @@ impl Database {
             .application_name(&name)
             .options(SETTINGS.iter().copied())
             .disable_statement_logging();
-        Ok(Self { pool: pool_of(options.clone()), options })
+        Ok(Self { pool: pool_of(options.clone(), DURABLE), options })
     }
 
     /// The connections to share.
@@ -122,7 +143,17 @@ impl Database {
 
     /// Connections for reading the log and nothing else.
     pub(crate) fn log_readers(&self) -> PgPool {
-        pool_of(self.options.clone().options(LOG_READER_SETTINGS.iter().copied()))
+        pool_of(self.options.clone().options(LOG_READER_SETTINGS.iter().copied()), DURABLE)
+    }
+
+    /// Connections for writing read models, and for reading what is to be written again.
+    pub(crate) fn row_writers(&self) -> PgPool {
+        pool_of(self.options.clone().options(ROW_WRITER_SETTINGS.iter().copied()), NOT_DURABLE)
+    }
+
+    /// Connections for querying read models.
+    pub(crate) fn row_readers(&self) -> PgPool {
+        pool_of(self.options.clone().options(ROW_READER_SETTINGS.iter().copied()), DURABLE)
     }
 
     /// A connection outside the pool.
@@ -182,13 +213,13 @@ impl Database {
     }
 }
 
-/// A pool that connects when it is first used.
-fn pool_of(options: PgConnectOptions) -> PgPool {
+/// A pool that connects when it is first used; each session begins with a statement.
+fn pool_of(options: PgConnectOptions, first: &'static str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(PATIENCE)
-        .after_connect(|connection, _| {
-            Box::pin(async { sqlx::query(DURABLE).execute(connection).await.map(drop) })
+        .after_connect(move |connection, _| {
+            Box::pin(async move { sqlx::query(first).execute(connection).await.map(drop) })
         })
         .connect_lazy_with(options)
 }
