@@ -24,7 +24,7 @@ use sqlx::postgres::PgPool;
 use crate::database::{Database, Migration, OpenError, Part};
 use query::Planner;
 
-const SCHEMA: Part = Part {
+pub(crate) const SCHEMA: Part = Part {
     name: "read_models",
     migrations: &[Migration {
         number: 101,
