@@ -41,6 +41,8 @@ const LOG_READER_SETTINGS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
     ("enable_sort", "off"),
+    // A page is short: starting workers takes longer than reading it.
+    ("max_parallel_workers_per_gather", "0"),
 ];
 
 /// What sessions that write read models start with as well.

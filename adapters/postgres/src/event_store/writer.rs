@@ -32,10 +32,14 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// that repeats its commands, or another process on the same streams, rarely stops at one.
 const CAREFUL_BATCHES: u32 = 64;
 const REMEMBERED_NAMES: usize = 10_000;
+/// So many callers are answered by another task; fewer rather come along with the next batch.
+const ANSWERED_BESIDE: usize = 256;
 
 /// What `append_events` raises.
 const NOT_AS_ASSUMED: &str = "FH001";
 const OTHER_EPOCH: &str = "FH002";
+/// The unique index that a stream violates which was believed to be new.
+const STREAM_NAME: &str = "stream_name";
 /// What PostgreSQL raises where a table has no partition for a row.
 const NO_PARTITION: &str = "23514";
 
@@ -78,6 +82,7 @@ impl Failed {
         };
         match said {
             Some(said) if said.code() == NOT_AS_ASSUMED => Self::NotAsAssumed,
+            Some(said) if said.constraint() == Some(STREAM_NAME) => Self::NotAsAssumed,
             Some(said) if said.code() == OTHER_EPOCH => Self::Fenced,
             Some(said) if said.code() == NO_PARTITION => Self::NoPartition,
             // Worse than an error, the server ended the session, maybe after it committed.
@@ -105,6 +110,10 @@ impl Writer {
                 Err(elapsed) => Err(Failed::Unknown(elapsed.into())),
             };
             match written {
+                // Meanwhile the server has those who came while it wrote.
+                Ok(verdicts) if batch.len() >= ANSWERED_BESIDE => {
+                    tokio::spawn(async move { answer(batch, verdicts) });
+                }
                 Ok(verdicts) => answer(batch, verdicts),
                 Err(failed) => {
                     session = None;
