@@ -10,6 +10,7 @@ mod integrity;
 mod keeping;
 mod queue;
 mod reader;
+mod restore;
 mod writer;
 
 use std::num::NonZeroU32;
@@ -108,6 +109,9 @@ pub struct PostgresEventStore {
     logs: Arc<[Arc<LogRow>]>,
     queues: Vec<Arc<Queue>>,
     writers: Mutex<Vec<JoinHandle<()>>>,
+    clock: Arc<dyn Clock>,
+    partitions: Partitions,
+    news: Arc<Notify>,
     reader: Reader,
     /// Reads pages of the whole log, maybe from a replica.
     pages: Reader,
@@ -152,9 +156,9 @@ impl PostgresEventStore {
         let keeper = Keeper {
             database: database.clone(),
             logs: logs.clone(),
-            clock: options.clock,
+            clock: options.clock.clone(),
             partitions,
-            news,
+            news: news.clone(),
         };
         let reader = Reader::new(database.log_readers());
         let pages = match options.replica {
@@ -167,6 +171,9 @@ impl PostgresEventStore {
             database,
             logs,
             queues,
+            clock: options.clock,
+            partitions,
+            news,
             reader,
             pages,
         })
