@@ -5,24 +5,31 @@ use std::sync::Arc;
 
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    EventCodec, EventStore, KeyVault, LogName, ReadModels, SnapshotStore, SystemClock, VaultError,
+    EventCodec, EventStore, KeyVault, LogName, ReadModels, RestoreKeys, RestoreLog, SnapshotStore,
+    SystemClock, VaultError,
 };
 use freehold_sqlite::{LogOptions, OpenError, SqliteEventStore, SqliteKeyVault, SqliteReadModels};
 
 use crate::config::{Config, MasterKey, MasterKeyError, StoreUrl};
 
-/// Every log there is.
+/// The logs of every store; it may hold others, of applications that were imported.
 pub const LOGS: [LogName; 2] = [LogName::DOMAIN, LogName::INTERACTIONS];
 
 /// Logs, keys and read models of one deployment.
 #[derive(Clone)]
 pub struct Stores {
+    /// Which logs there are, [`LOGS`] first.
+    pub logs: Vec<LogName>,
     /// The logs.
     pub events: Arc<dyn EventStore>,
+    /// The logs, to be moved.
+    pub restore: Arc<dyn RestoreLog>,
     /// Shortcuts to aggregate states.
     pub snapshots: Arc<dyn SnapshotStore>,
     /// The keys of people.
     pub vault: Arc<dyn KeyVault>,
+    /// The same, to be moved; none where they are in memory.
+    pub keys: Option<Arc<dyn RestoreKeys>>,
     /// Between typed events and stored bytes.
     pub codec: EventCodec,
     /// What queries read.
@@ -66,14 +73,20 @@ pub enum StoresError {
 impl Stores {
     /// Opens everything to read and write, making what is not there; only one process can.
     pub fn open(config: &Config) -> Result<Self, StoresError> {
+        Self::open_with(config, &[])
+    }
+
+    /// Opens everything to read and write, with further logs, which are made if they are not there.
+    pub fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
         let folder = match &config.store.url {
             StoreUrl::Sqlite(folder) => folder,
-            StoreUrl::Memory => return Self::in_memory(&MasterKey::obtain(config)?),
+            StoreUrl::Memory => return Self::in_memory(&MasterKey::obtain(config)?, further),
         };
         check_folder(folder)?;
         let master_key = MasterKey::obtain(config)?;
+        let logs = all_logs([SqliteEventStore::logs_in(folder)?, further.to_vec()].concat());
         let options = LogOptions {
-            logs: LOGS.to_vec(),
+            logs: logs.clone(),
             clock: Arc::new(SystemClock),
             queue_requests: config.store.queue_max_requests,
             queue_bytes: config.store.queue_max_bytes,
@@ -82,7 +95,7 @@ impl Stores {
         let log = Arc::new(SqliteEventStore::open(folder, options)?);
         let vault = Arc::new(SqliteKeyVault::open(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
-        Ok(Self::of_sqlite(log, vault, models))
+        Ok(Self::of_sqlite(logs, log, vault, models))
     }
 
     /// Opens everything to read, beside a process that writes or alone.
@@ -93,34 +106,43 @@ impl Stores {
             return Err(StoresError::Nothing(folder.to_owned()));
         }
         let master_key = MasterKey::obtain(config)?;
-        let log = Arc::new(SqliteEventStore::open_read_only(folder, LOGS.to_vec())?);
+        let logs = all_logs(SqliteEventStore::logs_in(folder)?);
+        let log = Arc::new(SqliteEventStore::open_read_only(folder, logs.clone())?);
         let vault = Arc::new(SqliteKeyVault::open_read_only(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
-        Ok(Self::of_sqlite(log, vault, models))
+        Ok(Self::of_sqlite(logs, log, vault, models))
     }
 
     fn of_sqlite(
+        logs: Vec<LogName>,
         log: Arc<SqliteEventStore>,
         vault: Arc<SqliteKeyVault>,
         models: Arc<SqliteReadModels>,
     ) -> Self {
         let codec = EventCodec::new(vault.clone());
         Self {
+            logs,
             events: log.clone(),
+            restore: log.clone(),
             snapshots: log.clone(),
             vault: vault.clone(),
+            keys: Some(vault.clone()),
             codec,
             models: models.clone(),
             sqlite: Some(SqliteFiles { log, vault, models }),
         }
     }
 
-    fn in_memory(master_key: &MasterKey) -> Result<Self, StoresError> {
-        let log = Arc::new(MemoryEventStore::new(LOGS, Arc::new(SystemClock)));
+    fn in_memory(master_key: &MasterKey, further: &[LogName]) -> Result<Self, StoresError> {
+        let logs = all_logs(further.to_vec());
+        let log = Arc::new(MemoryEventStore::new(logs.clone(), Arc::new(SystemClock)));
         let vault = Arc::new(MemoryKeyVault::new(*master_key.bytes()));
         Ok(Self {
+            logs,
             events: log.clone(),
+            restore: log.clone(),
             snapshots: log,
+            keys: None,
             codec: EventCodec::new(vault.clone()),
             vault,
             models: Arc::new(SqliteReadModels::in_memory()?),
@@ -140,6 +162,17 @@ impl Stores {
             tracing::warn!(%error, "the write-ahead log of the read models was not emptied");
         }
     }
+}
+
+/// Those of every store, then the others, each once.
+fn all_logs(others: Vec<LogName>) -> Vec<LogName> {
+    let mut logs = LOGS.to_vec();
+    for log in others {
+        if !logs.contains(&log) {
+            logs.push(log);
+        }
+    }
+    logs
 }
 
 fn check_folder(folder: &Path) -> Result<(), StoresError> {

@@ -5,8 +5,10 @@
 mod database;
 mod event_store;
 mod key_vault;
+mod postgres_es;
 mod recently_used;
 
 pub use database::{Database, OpenError};
 pub use event_store::{LogOptions, PostgresEventStore};
 pub use key_vault::PostgresKeyVault;
+pub use postgres_es::{PostgresEsError, PostgresEsEvent, PostgresEsTable};

@@ -126,6 +126,17 @@ impl SqliteEventStore {
         Ok(Self::reading(path, logs, heads))
     }
 
+    /// The logs that the file in `folder` holds; none where there is no file.
+    pub fn logs_in(folder: &Path) -> Result<Vec<LogName>, OpenError> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let names = file::open_reader(&path).and_then(|connection| schema::logs_of(&connection));
+        let names = names.map_err(|error| OpenError::unavailable(&path, error))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
     /// Takes no more appends, stores and answers what waits, empties the write-ahead log and gives
     /// the file free.
     pub async fn close(&self) {

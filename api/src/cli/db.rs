@@ -5,7 +5,7 @@ use freehold_ports::{CodecError, ReadError, VaultError};
 use serde_json::{Value, json};
 
 use super::{CliError, Exit, Global, Row};
-use crate::stores::{LOGS, StoresError};
+use crate::stores::StoresError;
 
 /// Make, migrate and look at the stores.
 #[derive(Debug, Subcommand)]
@@ -76,7 +76,7 @@ impl Db {
                 let stores = global.stores_read_only()?;
                 super::block_on(async {
                     let mut rows = global.output().rows();
-                    for log in &LOGS {
+                    for log in &stores.logs {
                         let position = stores.events.head(log).await?.0;
                         rows.write(&LogStatus { log: log.to_string(), position })?;
                     }
@@ -100,7 +100,7 @@ impl Doctor {
             spinner.finish_and_clear();
             if !global.output().is_table() {
                 let mut positions = serde_json::Map::new();
-                for log in &LOGS {
+                for log in &stores.logs {
                     let position = stores.events.head(log).await?.0;
                     positions.insert(log.to_string(), json!(position));
                 }

@@ -75,8 +75,9 @@ impl Log<'_> {
             return Ok(Err(refusal));
         }
         let mut unknown = Vec::new();
+        let connection = self.connection;
+        let mut find = connection.prepare_cached(&ANSWER.replace("{log}", name.as_str()))?;
         for answer in &batch.answers {
-            let mut find = self.connection.prepare_cached(&self.of_log(ANSWER))?;
             match find.query_row([answer.command_id.0.as_bytes()], recorded_answer).optional()? {
                 None => unknown.push(answer),
                 Some(known) if known == *answer => {}
@@ -144,9 +145,5 @@ impl Log<'_> {
         let moved = Stream { version: event.version.0 as i64, ..stream };
         self.streams.insert(event.stream.clone(), moved);
         Ok(())
-    }
-
-    fn of_log(&self, sql: &str) -> String {
-        sql.replace("{log}", self.name.as_str())
     }
 }
