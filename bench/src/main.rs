@@ -91,7 +91,7 @@ impl Setting {
     }
 
     /// What serves, with its stores in that folder; nothing that this machine sets counts.
-    fn open_node(&self, folder: &Path) -> anyhow::Result<(Config, Node)> {
+    async fn open_node(&self, folder: &Path) -> anyhow::Result<(Config, Node)> {
         let file = folder.join("freehold.toml");
         std::fs::write(&file, "")?;
         let url = match self.store {
@@ -104,7 +104,7 @@ impl Setting {
         ];
         let sources = Sources { file: Some(file), flags, ..Sources::default() };
         let config = sources.load().map_err(|errors| anyhow!("{errors}"))?.config;
-        let node = Node::open(&config)?;
+        let node = Node::open(&config).await?;
         Ok((config, node))
     }
 

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row as _};
 
-use crate::database::Database;
+use crate::database::{Database, OpenError};
 
 /// What PostgreSQL says where a table or a column is not there.
 const NO_TABLE: &str = "42P01";
@@ -63,14 +63,8 @@ pub enum PostgresEsError {
         said: String,
     },
     /// The server could not be reached or failed.
-    #[error(
-        "the database of the application cannot be read: {source}; check its address, that it \
-             runs and who may log in"
-    )]
-    Unavailable {
-        /// What the driver said.
-        source: sqlx::Error,
-    },
+    #[error("the application's database: {0}")]
+    Unavailable(OpenError),
 }
 
 impl PostgresEsTable {
@@ -122,7 +116,7 @@ impl PostgresEsTable {
                 let (table, said) = (self.table.clone(), said.message().to_owned());
                 PostgresEsError::NotATable { table, said }
             }
-            _ => PostgresEsError::Unavailable { source },
+            _ => PostgresEsError::Unavailable(self.database.why(source)),
         }
     }
 }

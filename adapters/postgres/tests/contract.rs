@@ -9,8 +9,8 @@ use std::sync::Arc;
 use freehold_contract::Fresh;
 use freehold_contract::restore_keys::Vaults;
 use freehold_contract::restore_log::Restorable;
-use freehold_ports::{EventStore, KeyVault, SnapshotStore};
-use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault};
+use freehold_ports::{EventStore, KeyVault, ReadModels, SnapshotStore};
+use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault, PostgresReadModels};
 
 use common::Schema;
 
@@ -51,8 +51,15 @@ async fn vaults() -> Fresh<Vaults> {
     Fresh::keeping(Arc::new(Vaults { from, to, other }), schemas)
 }
 
+async fn read_models() -> Fresh<dyn ReadModels> {
+    let schema = Schema::new();
+    let store = PostgresReadModels::open(schema.database()).await.unwrap();
+    Fresh::keeping(Arc::new(store), schema)
+}
+
 freehold_contract::event_store_suite!(event_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::snapshot_store_suite!(snapshot_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::key_vault_suite!(key_vault().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::restore_log_suite!(restorable().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::restore_keys_suite!(vaults().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::read_models_suite!(read_models().await, #[ignore = "set TEST_POSTGRES_URL"]);

@@ -129,7 +129,8 @@ impl SqliteEventStore {
     /// The logs that the file in `folder` holds; none where there is no file.
     pub fn logs_in(folder: &Path) -> Result<Vec<LogName>, OpenError> {
         let path = folder.join(FILE);
-        if !path.exists() {
+        // What is no file is told of by whoever opens it.
+        if !path.is_file() {
             return Ok(Vec::new());
         }
         let names = file::open_reader(&path).and_then(|connection| schema::logs_of(&connection));

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use clap::{Args, Subcommand};
 use freehold_ports::LogName;
-use freehold_postgres::{Database, OpenError, PostgresEsError, PostgresEsTable};
+use freehold_postgres::{Database, PostgresEsError, PostgresEsTable};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
@@ -90,11 +90,11 @@ impl PostgresEs {
             return Err(StoresError::InMemory.into());
         }
         super::block_on(async {
-            let database = Database::at(&self.url)?;
+            let database = Database::at(&self.url).map_err(PostgresEsError::Unavailable)?;
             let table = PostgresEsTable::new(database, self.schema.as_deref(), &self.table);
             // Before any store is made.
             let events = table.count().await?;
-            let stores = Stores::open_with(&config, std::slice::from_ref(&self.log))?;
+            let stores = Stores::open_with(&config, std::slice::from_ref(&self.log)).await?;
             let to = ImportedLog {
                 store: stores.events.clone(),
                 log: self.log.clone(),
@@ -142,23 +142,16 @@ impl PostgresEs {
     }
 }
 
-impl From<OpenError> for CliError {
-    fn from(error: OpenError) -> Self {
-        let exit = match &error {
-            OpenError::Address { .. } => Exit::Usage,
-            _ => Exit::Unavailable,
-        };
-        Self::new(exit, error.to_string())
-    }
-}
-
 impl From<PostgresEsError> for CliError {
     fn from(error: PostgresEsError) -> Self {
-        let exit = match &error {
-            PostgresEsError::NotATable { .. } => Exit::NotFound,
-            PostgresEsError::Unavailable { .. } => Exit::Unavailable,
-        };
-        Self::new(exit, error.to_string())
+        match error {
+            error @ PostgresEsError::NotATable { .. } => {
+                Self::new(Exit::NotFound, error.to_string())
+            }
+            PostgresEsError::Unavailable(source) => {
+                StoresError::Postgres { key: "the application's database", source }.into()
+            }
+        }
     }
 }
 

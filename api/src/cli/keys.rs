@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::output::counted;
 use super::transfer::{NewFile, open};
 use super::{CliError, Global, Row};
+use crate::stores::Stores;
 use crate::transfer::{KeysMoved, TransferError, export_keys, import_keys};
 
 /// Move the keys of people to another store, wrapped by the master key as they are stored.
@@ -39,26 +40,25 @@ impl Row for KeysMoved {
 impl Keys {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         let moved = match self {
-            Self::Export { file } => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    let out = NewFile::create(&file)?;
-                    let (moved, out) = export_keys(&(&stores).into(), out).await?;
-                    out.finish()?;
-                    global.output().note(&format!(
-                        "{} in {}, {} of them destroyed; whoever has the master key and the log \
+            Self::Export { file } => super::block_on(async {
+                let stores = global.stores_read_only().await?;
+                let out = NewFile::create(&file)?;
+                let (moved, out) = export_keys(&(&stores).into(), out).await?;
+                out.finish()?;
+                global.output().note(&format!(
+                    "{} in {}, {} of them destroyed; whoever has the master key and the log \
                          can read with it, delete it when it is imported",
-                        counted(moved.keys, "key", "keys"),
-                        file.display(),
-                        HumanCount(moved.destroyed),
-                    ));
-                    Ok(moved)
-                })?
-            }
+                    counted(moved.keys, "key", "keys"),
+                    file.display(),
+                    HumanCount(moved.destroyed),
+                ));
+                Ok(moved)
+            })?,
             Self::Import { file } => {
                 let input = open(&file)?;
-                let stores = global.stores()?;
+                let config = global.load([])?.config;
                 super::block_on(async {
+                    let stores = Stores::open(&config).await?;
                     let moved = match stores.keys {
                         Some(_) => import_keys(&(&stores).into(), input).await,
                         None => Err(TransferError::InMemory),

@@ -32,12 +32,12 @@ pub(super) fn export_logs(
     file: &Path,
     log: Option<&LogName>,
 ) -> Result<(), CliError> {
-    let stores = global.stores_read_only()?;
-    let logs = match log {
-        Some(log) if log.as_str() != "all" => vec![log.clone()],
-        _ => stores.logs.clone(),
-    };
     super::block_on(async {
+        let stores = global.stores_read_only().await?;
+        let logs = match log {
+            Some(log) if log.as_str() != "all" => vec![log.clone()],
+            _ => stores.logs.clone(),
+        };
         for log in &logs {
             stores.events.head(log).await?;
         }
@@ -59,8 +59,9 @@ pub(super) fn import_logs(global: &Global, file: &Path) -> Result<(), CliError> 
     // Before any store is made.
     let logs = LogFile::open(open(file)?)?;
     let named: Vec<LogName> = logs.logs().iter().map(|(log, _)| log.clone()).collect();
-    let stores = Stores::open_with(&global.load([])?.config, &named)?;
+    let config = global.load([])?.config;
     super::block_on(async {
+        let stores = Stores::open_with(&config, &named).await?;
         let moved = match stores.keys {
             Some(_) => transfer::import_logs(&(&stores).into(), logs, &*bars(global)).await,
             None => Err(TransferError::InMemory),

@@ -20,6 +20,7 @@ use sqlx::{FromRow, Row as _};
 use uuid::Uuid;
 
 use super::batch::{Stream, lines};
+use super::keeping::Keeper;
 use super::reader::unavailable as unreadable;
 use super::writer::{NO_PARTITION, number_names};
 use super::{LONGEST_NAME, LogRow, PostgresEventStore};
@@ -113,10 +114,15 @@ impl RestoreLog for PostgresEventStore {
 
     async fn restore(&self, log: &LogName, batch: RestoreBatch) -> Result<(), RestoreError> {
         check_names(&batch)?;
+        let Some(Keeper { clock, partitions, news, .. }) = &self.keeper else {
+            return Err(RestoreError::Unavailable {
+                source: "the store was opened read-only".into(),
+            });
+        };
         let log = self.log(log).map_err(|_| RestoreError::UnknownLog(log.clone()))?;
         let stored = match restore(self.database.pool(), log, &batch).await {
             Err(failed) if failed.for_want_of_a_partition() => {
-                let kept = self.partitions.keep(self.database.pool(), log, self.clock.now()).await;
+                let kept = partitions.keep(self.database.pool(), log, clock.now()).await;
                 kept.map_err(unavailable)?;
                 restore(self.database.pool(), log, &batch).await
             }
@@ -128,7 +134,7 @@ impl RestoreLog for PostgresEventStore {
         })?;
         if let Some(last) = batch.events.last() {
             log.raise_head(last.position);
-            self.news.notify_one();
+            news.notify_one();
         }
         Ok(())
     }

@@ -5,7 +5,6 @@
 //! call that stores it; if it is not so, the batch is decided again under the log's lock.
 
 use std::collections::BTreeSet;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +49,6 @@ pub(super) struct Writer {
     pub(super) news: Arc<Notify>,
     /// The last event of this process, as position and command id.
     pub(super) last_event: Option<(GlobalPosition, CommandId)>,
-    pub(super) fenced: bool,
 }
 
 /// Why none of a batch can be answered.
@@ -121,7 +119,7 @@ impl Writer {
         session: &mut Option<Session>,
         batch: &[Waiting],
     ) -> Result<Vec<Verdict>, Failed> {
-        if self.fenced {
+        if self.log.is_fenced() {
             return Err(Failed::Fenced);
         }
         if let Some(open) = session
@@ -230,7 +228,7 @@ impl Writer {
         batch: &[Waiting],
         names: &NameIds<'_>,
     ) -> Result<Vec<Verdict>, Failed> {
-        metrics::counter!("freehold_append_batches_decided_again").increment(1);
+        metrics::counter!("freehold_append_batches_decided_again_total").increment(1);
         let Session { connection, memory, .. } = session;
         let mut transaction = connection.begin().await.map_err(Failed::before_writing)?;
         let locked = sqlx::query("SELECT FROM log WHERE id = $1 AND epoch = $2 FOR NO KEY UPDATE")
@@ -276,13 +274,11 @@ impl Writer {
         decided.settle(head, memory)
     }
 
-    fn answer_failure(&mut self, batch: Vec<Waiting>, failed: Failed) {
+    fn answer_failure(&self, batch: Vec<Waiting>, failed: Failed) {
         let log = &self.log.name;
         let (why, unknown) = match failed {
             Failed::Fenced => {
-                if !mem::replace(&mut self.fenced, true) {
-                    tracing::error!(%log, "the log has another history, restart this process");
-                }
+                self.log.fence();
                 ("the log is in another epoch or lost events; restart this process".into(), false)
             }
             Failed::NotAsAssumed => ("the log contradicts itself".into(), false),
