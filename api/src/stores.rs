@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    EventCodec, EventStore, KeyVault, LogName, ReadError, ReadModels, SnapshotStore, SystemClock,
-    VaultError,
+    EventCodec, EventStore, KeyVault, LogName, ReadError, ReadModels, RestoreKeys, RestoreLog,
+    SnapshotStore, SystemClock, VaultError,
 };
 use freehold_postgres::{
     Database, OpenError as PostgresError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
@@ -15,18 +15,24 @@ use freehold_sqlite::{LogOptions, OpenError, SqliteEventStore, SqliteKeyVault, S
 
 use crate::config::{Config, MasterKey, MasterKeyError, PostgresUrl, StoreUrl};
 
-/// Every log there is.
+/// The logs of every store; it may hold others, of applications that were imported.
 pub const LOGS: [LogName; 2] = [LogName::DOMAIN, LogName::INTERACTIONS];
 
 /// Logs, keys and read models of one deployment.
 #[derive(Clone)]
 pub struct Stores {
+    /// Which logs there are, [`LOGS`] first.
+    pub logs: Vec<LogName>,
     /// The logs.
     pub events: Arc<dyn EventStore>,
+    /// The logs, to be moved.
+    pub restore: Arc<dyn RestoreLog>,
     /// Shortcuts to aggregate states.
     pub snapshots: Arc<dyn SnapshotStore>,
     /// The keys of people.
     pub vault: Arc<dyn KeyVault>,
+    /// The same, to be moved; none where they are in memory.
+    pub keys: Option<Arc<dyn RestoreKeys>>,
     /// Between typed events and stored bytes.
     pub codec: EventCodec,
     /// What queries read.
@@ -90,10 +96,15 @@ impl Stores {
     /// Opens everything to read and write, making what is not there; of a folder, only one process
     /// can.
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
+        Self::open_with(config, &[]).await
+    }
+
+    /// Opens everything to read and write, with further logs, which are made if they are not there.
+    pub async fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
         match &config.store.url {
-            StoreUrl::Sqlite(folder) => Self::open_folder(folder, config),
-            StoreUrl::Postgres(url) => Self::open_database(url, config).await,
-            StoreUrl::Memory => Self::in_memory(&MasterKey::obtain(config)?),
+            StoreUrl::Sqlite(folder) => Self::open_folder(folder, config, further),
+            StoreUrl::Postgres(url) => Self::open_database(url, config, further).await,
+            StoreUrl::Memory => Self::in_memory(&MasterKey::obtain(config)?, further),
         }
     }
 
@@ -106,11 +117,16 @@ impl Stores {
         }
     }
 
-    fn open_folder(folder: &Path, config: &Config) -> Result<Self, StoresError> {
+    fn open_folder(
+        folder: &Path,
+        config: &Config,
+        further: &[LogName],
+    ) -> Result<Self, StoresError> {
         check_folder(folder)?;
         let master_key = MasterKey::obtain(config)?;
+        let logs = all_logs([SqliteEventStore::logs_in(folder)?, further.to_vec()].concat());
         let options = LogOptions {
-            logs: LOGS.to_vec(),
+            logs: logs.clone(),
             clock: Arc::new(SystemClock),
             queue_requests: config.store.queue_max_requests,
             queue_bytes: config.store.queue_max_bytes,
@@ -119,7 +135,7 @@ impl Stores {
         let log = Arc::new(SqliteEventStore::open(folder, options)?);
         let vault = Arc::new(SqliteKeyVault::open(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
-        Ok(Self::of_sqlite(log, vault, models))
+        Ok(Self::of_sqlite(logs, log, vault, models))
     }
 
     fn open_folder_read_only(folder: &Path, config: &Config) -> Result<Self, StoresError> {
@@ -128,33 +144,45 @@ impl Stores {
             return Err(StoresError::Nothing(folder.display().to_string()));
         }
         let master_key = MasterKey::obtain(config)?;
-        let log = Arc::new(SqliteEventStore::open_read_only(folder, LOGS.to_vec())?);
+        let logs = all_logs(SqliteEventStore::logs_in(folder)?);
+        let log = Arc::new(SqliteEventStore::open_read_only(folder, logs.clone())?);
         let vault = Arc::new(SqliteKeyVault::open_read_only(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
-        Ok(Self::of_sqlite(log, vault, models))
+        Ok(Self::of_sqlite(logs, log, vault, models))
     }
 
     fn of_sqlite(
+        logs: Vec<LogName>,
         log: Arc<SqliteEventStore>,
         vault: Arc<SqliteKeyVault>,
         models: Arc<SqliteReadModels>,
     ) -> Self {
         let codec = EventCodec::new(vault.clone());
         Self {
+            logs,
             events: log.clone(),
+            restore: log.clone(),
             snapshots: log.clone(),
             vault: vault.clone(),
+            keys: Some(vault.clone()),
             codec,
             models: models.clone(),
             backing: Backing::Sqlite { log, vault, models },
         }
     }
 
-    async fn open_database(url: &PostgresUrl, config: &Config) -> Result<Self, StoresError> {
+    async fn open_database(
+        url: &PostgresUrl,
+        config: &Config,
+        further: &[LogName],
+    ) -> Result<Self, StoresError> {
         let master_key = MasterKey::obtain(config)?;
         let Databases { database, keys, replica } = Databases::of(url, config)?;
+        let there = PostgresEventStore::logs_in(&database).await;
+        let there = there.map_err(|source| failed(url, source))?;
+        let logs = all_logs([there, further.to_vec()].concat());
         let options = freehold_postgres::LogOptions {
-            logs: LOGS.to_vec(),
+            logs: logs.clone(),
             clock: Arc::new(SystemClock),
             queue_requests: config.store.queue_max_requests,
             queue_bytes: config.store.queue_max_bytes,
@@ -165,7 +193,7 @@ impl Stores {
         let log = log.map_err(|source| failed(url, source))?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
         let vault = PostgresKeyVault::open(of_keys, master_key.bytes()).await?;
-        Self::of_postgres(url, database, keys, log, vault).await
+        Self::of_postgres(url, logs, database, keys, log, vault).await
     }
 
     async fn open_database_read_only(
@@ -174,16 +202,18 @@ impl Stores {
     ) -> Result<Self, StoresError> {
         let master_key = MasterKey::obtain(config)?;
         let Databases { database, keys, replica } = Databases::of(url, config)?;
-        let log =
-            PostgresEventStore::open_read_only(database.clone(), LOGS.to_vec(), replica).await;
+        let there = PostgresEventStore::logs_in(&database).await;
+        let logs = all_logs(there.map_err(|source| failed(url, source))?);
+        let log = PostgresEventStore::open_read_only(database.clone(), logs.clone(), replica).await;
         let log = log.map_err(|source| failed(url, source))?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
         let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await?;
-        Self::of_postgres(url, database, keys, log, vault).await
+        Self::of_postgres(url, logs, database, keys, log, vault).await
     }
 
     async fn of_postgres(
         url: &PostgresUrl,
+        logs: Vec<LogName>,
         database: Database,
         keys: Option<Database>,
         log: PostgresEventStore,
@@ -193,9 +223,12 @@ impl Stores {
         let models = PostgresReadModels::open(database.clone()).await;
         let models = models.map_err(|source| failed(url, source))?;
         Ok(Self {
+            logs,
             events: log.clone(),
+            restore: log.clone(),
             snapshots: log.clone(),
             vault: vault.clone(),
+            keys: Some(vault.clone()),
             codec: EventCodec::new(vault),
             models: Arc::new(models),
             backing: Backing::Postgres {
@@ -205,12 +238,16 @@ impl Stores {
         })
     }
 
-    fn in_memory(master_key: &MasterKey) -> Result<Self, StoresError> {
-        let log = Arc::new(MemoryEventStore::new(LOGS, Arc::new(SystemClock)));
+    fn in_memory(master_key: &MasterKey, further: &[LogName]) -> Result<Self, StoresError> {
+        let logs = all_logs(further.to_vec());
+        let log = Arc::new(MemoryEventStore::new(logs.clone(), Arc::new(SystemClock)));
         let vault = Arc::new(MemoryKeyVault::new(*master_key.bytes()));
         Ok(Self {
+            logs,
             events: log.clone(),
+            restore: log.clone(),
             snapshots: log,
+            keys: None,
             codec: EventCodec::new(vault.clone()),
             vault,
             models: Arc::new(SqliteReadModels::in_memory()?),
@@ -310,6 +347,17 @@ fn failed(url: &PostgresUrl, source: PostgresError) -> StoresError {
         PostgresError::Nothing => StoresError::Nothing(format!("{url:?}")),
         source => StoresError::Postgres { key: "store.url", source },
     }
+}
+
+/// Those of every store, then the others, each once.
+fn all_logs(others: Vec<LogName>) -> Vec<LogName> {
+    let mut logs = LOGS.to_vec();
+    for log in others {
+        if !logs.contains(&log) {
+            logs.push(log);
+        }
+    }
+    logs
 }
 
 fn check_folder(folder: &Path) -> Result<(), StoresError> {

@@ -10,6 +10,7 @@ mod integrity;
 mod keeping;
 mod queue;
 mod reader;
+mod restore;
 mod writer;
 
 use std::num::NonZeroU32;
@@ -122,6 +123,8 @@ pub struct PostgresEventStore {
     logs: Arc<[Arc<LogRow>]>,
     queues: Vec<Arc<Queue>>,
     writers: Mutex<Vec<JoinHandle<()>>>,
+    /// None if opened read-only.
+    keeper: Option<Keeper>,
     reader: Reader,
     /// Reads pages of the whole log, maybe from a replica.
     pages: Reader,
@@ -170,7 +173,8 @@ impl PostgresEventStore {
         }
         store.queues = queues;
         store.writers = Mutex::new(writers);
-        store.beside = Mutex::new(keeper.start());
+        store.beside = Mutex::new(keeper.clone().start());
+        store.keeper = Some(keeper);
         Ok(store)
     }
 
@@ -184,6 +188,20 @@ impl PostgresEventStore {
     ) -> Result<Self, OpenError> {
         database.require(&SCHEMA).await?;
         Self::reading(database, logs, replica).await
+    }
+
+    /// The logs that a database holds; none where there is no schema yet.
+    pub async fn logs_in(database: &Database) -> Result<Vec<LogName>, OpenError> {
+        let mut connection = database.first_connection().await?;
+        let sql = "SELECT to_regclass('log') IS NOT NULL";
+        let there: Result<bool, _> = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+        if !there.map_err(|error| database.why(error))? {
+            return Ok(Vec::new());
+        }
+        let names = sqlx::query_scalar("SELECT name FROM log ORDER BY id");
+        let names: Vec<String> =
+            names.fetch_all(&mut connection).await.map_err(|error| database.why(error))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     async fn reading(
@@ -209,6 +227,7 @@ impl PostgresEventStore {
             logs: logs.into(),
             queues,
             writers: Mutex::default(),
+            keeper: None,
             reader,
             pages,
             beside: Mutex::default(),

@@ -6,12 +6,17 @@
 //! overwritten, and are worth nothing without the master key.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use freehold_domain::SubjectId;
-use freehold_ports::{KeyVault, KeyedHash, StoreFailure, SubjectKey, VaultError};
+use freehold_ports::{
+    KeyVault, KeyedHash, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey, VaultError,
+    WrappedKey,
+};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -188,6 +193,76 @@ impl KeyVault for PostgresKeyVault {
         // The length keeps ("ab", "c") and ("a", "bc") apart.
         hasher.update(&(purpose.len() as u64).to_le_bytes());
         KeyedHash(*hasher.update(purpose.as_bytes()).update(text).finalize().as_bytes())
+    }
+}
+
+#[async_trait]
+impl RestoreKeys for PostgresKeyVault {
+    async fn wrapped_keys(
+        &self,
+        after: Option<SubjectId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<WrappedKey>, VaultError> {
+        let rows: Vec<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT subject, wrapped FROM data_key WHERE $1 IS NULL OR subject > $1
+             ORDER BY subject LIMIT $2",
+        )
+        .bind(after.map(|subject| subject.0))
+        .bind(i64::from(limit.get()))
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(unavailable)?;
+        let keys = rows.into_iter().map(|(subject, wrapped)| WrappedKey {
+            subject: SubjectId(subject),
+            wrapped: wrapped.map(Bytes::from),
+        });
+        Ok(keys.collect())
+    }
+
+    async fn restore_keys(&self, mut keys: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {
+        // Two that write the same keys do it in the same order.
+        keys.sort_unstable_by_key(|key| key.subject.0);
+        let (mut subjects, mut wrapped) = (Vec::new(), Vec::new());
+        let mut clear = HashMap::new();
+        for key in &keys {
+            if let Some(wrapped) = &key.wrapped {
+                let key_here = self.unwrap_key(key.subject, wrapped);
+                clear.insert(key.subject, key_here.map_err(|_| VaultError::WrongMasterKey)?);
+            }
+            subjects.push(key.subject.0);
+            wrapped.push(key.wrapped.as_deref());
+        }
+        let mut transaction = self.database.pool().begin().await.map_err(unavailable)?;
+        // A key never changes but to be destroyed, so what is not written is there already.
+        let changed = sqlx::query(
+            "INSERT INTO data_key (subject, wrapped) SELECT * FROM unnest($1::uuid[], $2::bytea[])
+             ON CONFLICT (subject) DO UPDATE SET wrapped = NULL
+             WHERE data_key.wrapped IS NOT NULL AND excluded.wrapped IS NULL",
+        )
+        .bind(&subjects)
+        .bind(&wrapped)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        let here: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+            "SELECT found.subject, found.wrapped FROM unnest($1::uuid[]) AS asked (subject)
+             CROSS JOIN LATERAL (
+                 SELECT subject, wrapped FROM data_key
+                 WHERE data_key.subject = asked.subject LIMIT 1
+             ) AS found WHERE found.wrapped IS NOT NULL",
+        )
+        .bind(&subjects)
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        for (subject, wrapped) in here {
+            let subject = SubjectId(subject);
+            if clear.get(&subject) != Some(&self.unwrap_key(subject, &wrapped)?) {
+                return Err(RestoreKeysError::OtherKey { subject });
+            }
+        }
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(changed.rows_affected())
     }
 }
 

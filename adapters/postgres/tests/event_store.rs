@@ -15,7 +15,8 @@ use chrono::{DateTime, Utc};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CommandId, EventFilter, EventId,
     EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidRequest, LogName, NewEvent,
-    PayloadCodec, Provenance, RecordedEvent, StreamId, StreamVersion, Tag,
+    PayloadCodec, Provenance, RecordedEvent, RestoreBatch, RestoreLog as _, StreamId,
+    StreamVersion, Tag,
 };
 use freehold_postgres::{Database, LogOptions, OpenError, PostgresEventStore, PostgresKeyVault};
 use futures_util::future::join_all;
@@ -49,6 +50,46 @@ async fn everything_outlives_the_process() {
     let next = AppendRequest { expected: exactly(1), stream: request.stream, ..a_note("second") };
     assert_eq!(store.append(next).await.unwrap().position, GlobalPosition(2));
     assert_sound(&store).await;
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn what_is_restored_fills_as_many_partitions_as_it_needs_and_outlives_the_process() {
+    let (from, to) = (Schema::new(), Schema::new());
+    let store = open(&from).await;
+    let requests: Vec<_> = (0..40).map(|n| many_notes(&format!("note-{}", n % 11), 100)).collect();
+    for request in &requests {
+        store.append(request.clone()).await.unwrap();
+    }
+    let events = all(&store).await;
+    let commands: Vec<_> = requests.iter().map(|request| request.command_id).collect();
+    let answers = store.answers(&LogName::DOMAIN, &commands).await.unwrap();
+    let options = || LogOptions { partition_events: 500, ..LogOptions::default() };
+    let restored = PostgresEventStore::open(to.database(), options()).await.unwrap();
+    // Another process has the log open, and has heard of nothing.
+    let beside = PostgresEventStore::open(to.database(), options()).await.unwrap();
+
+    for part in events.chunks(700) {
+        let last = part.last().unwrap().position;
+        let known = answers.iter().filter(|one| one.answer.position <= last).copied();
+        let batch = RestoreBatch { events: part.to_vec(), answers: known.collect() };
+        restored.restore(&LogName::DOMAIN, batch).await.unwrap();
+    }
+
+    assert!(beside.append(requests[0].clone()).await.unwrap().repeated);
+    let next = AppendRequest { expected: exactly(400), ..many_notes("note-0", 1) };
+    assert_eq!(beside.append(next).await.unwrap().position, GlobalPosition(4_001));
+    assert_sound(&restored).await;
+    drop((restored, beside));
+    let restored = PostgresEventStore::open(to.database(), options()).await.unwrap();
+    assert_eq!(all(&restored).await[..4_000], events);
+    assert_sound(&restored).await;
+}
+
+fn many_notes(stream: &str, events: usize) -> AppendRequest {
+    let request = to(&stream.parse().unwrap(), ExpectedVersion::Any, "");
+    let note = |_| NewEvent { event_id: EventId::new(), ..request.events[0].clone() };
+    AppendRequest { events: (0..events).map(note).collect(), ..request }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

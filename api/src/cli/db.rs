@@ -10,7 +10,7 @@ use super::output::counted;
 use super::{CliError, Exit, Global, Row};
 use crate::config::StoreUrl;
 use crate::node::projections;
-use crate::stores::{LOGS, Stores, StoresError, database};
+use crate::stores::{Stores, StoresError, database};
 
 /// Make, migrate and look at the stores.
 #[derive(Debug, Subcommand)]
@@ -187,7 +187,7 @@ async fn status(global: &Global) -> Result<(), CliError> {
     if !matches!(config.store.url, StoreUrl::Postgres(_)) {
         let stores = Stores::open_read_only(&config).await?;
         let mut rows = global.output().rows();
-        for log in &LOGS {
+        for log in &stores.logs {
             let position = stores.events.head(log).await?.0;
             rows.write(&LogStatus { log: log.to_string(), position })?;
         }
@@ -301,7 +301,7 @@ impl Doctor {
             spinner.finish_and_clear();
             if !global.output().is_table() {
                 let mut positions = serde_json::Map::new();
-                for log in &LOGS {
+                for log in &stores.logs {
                     let position = stores.events.head(log).await?.0;
                     positions.insert(log.to_string(), json!(position));
                 }

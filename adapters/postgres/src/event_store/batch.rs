@@ -384,7 +384,7 @@ impl<'b> Columns<'b> {
 }
 
 /// Tags have no control characters, so a line break keeps them apart.
-fn lines(tags: &[Tag]) -> Option<String> {
+pub(super) fn lines(tags: &[Tag]) -> Option<String> {
     let (first, rest) = tags.split_first()?;
     let mut lines = first.as_str().to_owned();
     for tag in rest {

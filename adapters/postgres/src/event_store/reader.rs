@@ -83,6 +83,10 @@ impl Reader {
         Self { pool, known: Arc::new(Mutex::new(known)) }
     }
 
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     /// A connection for all statements of one answer: behind one address there may be several
     /// replicas, and each is elsewhere in the log.
     async fn connection(&self) -> Result<PoolConnection<Postgres>, ReadError> {

@@ -41,7 +41,7 @@ const OTHER_EPOCH: &str = "FH002";
 /// The unique index that a stream violates which was believed to be new.
 const STREAM_NAME: &str = "stream_name";
 /// What PostgreSQL raises where a table has no partition for a row.
-const NO_PARTITION: &str = "23514";
+pub(super) const NO_PARTITION: &str = "23514";
 
 pub(super) struct Writer {
     pub(super) database: Database,
@@ -357,29 +357,38 @@ impl Session {
         if missing.is_empty() {
             return Ok(ids);
         }
-        // Two processes that add the same names do it in the same order.
         let missing: Vec<&str> = missing.into_iter().collect();
-        sqlx::query(
-            "INSERT INTO name (text) SELECT text FROM unnest($1::text[]) AS missing (text)
-             WHERE (SELECT id FROM name WHERE name.text = missing.text LIMIT 1) IS NULL
-             ORDER BY text ON CONFLICT DO NOTHING",
-        )
-        .bind(&missing)
-        .execute(&mut self.connection)
-        .await?;
-        let sql = "SELECT place, found.id
-             FROM unnest($1::text[]) WITH ORDINALITY AS missing (text, place)
-             CROSS JOIN LATERAL (
-                 SELECT id FROM name WHERE name.text = missing.text LIMIT 1
-             ) AS found";
-        for row in sqlx::query(sql).bind(&missing).fetch_all(&mut self.connection).await? {
-            let (place, id): (i64, i32) = (row.try_get(0)?, row.try_get(1)?);
-            let name = missing[place as usize - 1];
+        for (place, id) in number_names(&mut self.connection, &missing).await? {
+            let name = missing[place];
             self.names.insert(name.into(), id);
             ids.insert(name, id);
         }
         Ok(ids)
     }
+}
+
+/// The numbers of names, made where a name has none, with their places.
+///
+/// The names come in order: two processes that add the same do it in the same order.
+pub(super) async fn number_names(
+    connection: &mut PgConnection,
+    names: &[&str],
+) -> Result<Vec<(usize, i32)>, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO name (text) SELECT text FROM unnest($1::text[]) AS missing (text)
+         WHERE (SELECT id FROM name WHERE name.text = missing.text LIMIT 1) IS NULL
+         ORDER BY text ON CONFLICT DO NOTHING",
+    )
+    .bind(names)
+    .execute(&mut *connection)
+    .await?;
+    let sql = "SELECT place, found.id
+         FROM unnest($1::text[]) WITH ORDINALITY AS missing (text, place)
+         CROSS JOIN LATERAL (
+             SELECT id FROM name WHERE name.text = missing.text LIMIT 1
+         ) AS found";
+    let rows: Vec<(i64, i32)> = sqlx::query_as(sql).bind(names).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(place, id)| (place as usize - 1, id)).collect())
 }
 
 /// Asks the server everything about those requests of the batch.
