@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use freehold_ports::StoreFailure;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
@@ -520,6 +521,18 @@ pub struct PoolStatus {
     pub in_use: u32,
     /// How many there may be.
     pub limit: u32,
+}
+
+/// An error that callers pass on; a pool's own words for a server that is gone explain nothing.
+pub(crate) fn failure(error: sqlx::Error) -> StoreFailure {
+    match error {
+        sqlx::Error::PoolTimedOut => {
+            let seconds = PATIENCE.as_secs();
+            let what = "the server does not answer, or all of this process's are in use";
+            format!("no connection in {seconds} s: {what}").into()
+        }
+        error => error.into(),
+    }
 }
 
 /// An error in the words of whoever found it.

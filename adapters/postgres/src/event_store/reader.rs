@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::LogRow;
 use super::keeping::HEAD;
+use crate::database::failure;
 use crate::recently_used::RecentlyUsed;
 
 /// How far one filtered read looks, so that a reader of rare types is answered in milliseconds.
@@ -71,7 +72,7 @@ const STREAM: &str = select_events!(
 );
 
 pub(super) fn unavailable(error: sqlx::Error) -> ReadError {
-    ReadError::Unavailable { source: error.into() }
+    ReadError::Unavailable { source: failure(error) }
 }
 
 impl Reader {
