@@ -251,14 +251,14 @@ impl Span {
     }
 }
 
-/// How long each took that was asked and answered within a span.
+/// How long each took that was answered within a span.
 #[derive(Default)]
 struct Times(Vec<Duration>);
 
 impl Times {
     fn note(&mut self, span: Span, asked: Instant) {
         let answered = Instant::now();
-        if asked >= span.from && answered <= span.until {
+        if (span.from..=span.until).contains(&answered) {
             self.0.push(answered - asked);
         }
     }

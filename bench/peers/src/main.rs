@@ -53,6 +53,9 @@ struct Arguments {
     /// Only these workloads
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<Workload>,
+    /// Only with so many callers
+    #[arg(long, value_delimiter = ',')]
+    callers: Vec<usize>,
     /// How long each is measured
     #[arg(long)]
     seconds: Option<f64>,
@@ -94,7 +97,8 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers");
     // The private one is stopped and deleted when this function ends.
     let server = Postgres::given_or_start(&server_options())?;
-    let place = Place { url: server.url().to_owned(), folder };
+    let record = folder.join(if arguments.quick { "quick.ndjson" } else { "runs.ndjson" });
+    let place = Place { url: server.url().to_owned(), folder, record };
     let mut plan = Plan::new(arguments.quick);
     plan.seconds = arguments.seconds.unwrap_or(plan.seconds);
     // What was measured otherwise is not taken for the same.
@@ -107,8 +111,11 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.anew {
         place.forget()?;
     }
-    let workloads = &arguments.workloads;
-    plan.cells.retain(|(workload, _)| workloads.is_empty() || workloads.contains(workload));
+    let Arguments { workloads, callers, .. } = &arguments;
+    plan.cells.retain(|(workload, number)| {
+        (workloads.is_empty() || workloads.contains(workload))
+            && (callers.is_empty() || callers.contains(number))
+    });
     let wanted = |peer: &plan::Peer| {
         arguments.peers.is_empty()
             || arguments.peers.iter().any(|name| peer.name.starts_with(name.as_str()))

@@ -49,19 +49,16 @@ pub(crate) struct Fsync {
 pub(crate) struct Place {
     /// The server that all share.
     pub(crate) url: String,
-    /// Installs, the history and what was measured.
+    /// Installs, the history and what comes out.
     pub(crate) folder: PathBuf,
+    /// What was measured.
+    pub(crate) record: PathBuf,
 }
 
 impl Place {
-    /// What was measured before.
-    fn record(&self) -> PathBuf {
-        self.folder.join("runs.ndjson")
-    }
-
     /// Begins again.
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
-        match std::fs::remove_file(self.record()) {
+        match std::fs::remove_file(&self.record) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
@@ -69,7 +66,7 @@ impl Place {
 
     /// Reads it, unless it was measured otherwise.
     pub(crate) fn measured(&self, settings: &str) -> anyhow::Result<Vec<Run>> {
-        let Ok(text) = std::fs::read_to_string(self.record()) else { return Ok(Vec::new()) };
+        let Ok(text) = std::fs::read_to_string(&self.record) else { return Ok(Vec::new()) };
         let Some((first, runs)) = text.split_once('\n') else { return Ok(Vec::new()) };
         if first != settings {
             return Ok(Vec::new());
@@ -93,9 +90,9 @@ impl Place {
         self.install_message_db(&installed).await?;
         let done = self.measured(settings)?;
         if done.is_empty() {
-            std::fs::write(self.record(), format!("{settings}\n"))?;
+            std::fs::write(&self.record, format!("{settings}\n"))?;
         }
-        let mut record = std::fs::OpenOptions::new().append(true).open(self.record())?;
+        let mut record = std::fs::OpenOptions::new().append(true).open(&self.record)?;
         let peers: Vec<&Peer> = PEERS.iter().filter(|peer| wanted(peer)).collect();
         for round in 1..=plan.rounds {
             for &(workload, callers) in &plan.cells {
