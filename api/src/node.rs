@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_ports::{EventStore, LogName, SystemClock};
+use freehold_ports::SystemClock;
 use freehold_projections::{Projections, SubscriptionState, models};
 
 use crate::config::Config;
@@ -27,8 +27,8 @@ pub struct Node {
 
 impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
-    pub fn open(config: &Config) -> Result<Self, StoresError> {
-        let stores = Stores::open(config)?;
+    pub async fn open(config: &Config) -> Result<Self, StoresError> {
+        let stores = Stores::open(config).await?;
         let clock = Arc::new(SystemClock);
         let options =
             ExecutorOptions { policy: config.policy.into(), ..ExecutorOptions::default() };
@@ -74,17 +74,14 @@ impl Node {
 
     /// What must hold for this process to serve.
     pub fn checks(&self) -> Vec<Check> {
-        let store = self.platform.store.clone();
+        let stores = self.stores.clone();
         let projections = self.projections.clone();
         let clock = self.platform.clock.clone();
         let budget = self.lag_budget;
         vec![
             Check::new("store", move || {
-                let store: Arc<dyn EventStore> = store.clone();
-                async move {
-                    let head = store.head(&LogName::DOMAIN).await;
-                    head.map(|_| ()).map_err(|error| error.to_string())
-                }
+                let stores = stores.clone();
+                async move { stores.check().await }
             }),
             Check::new("projections", move || {
                 let now = clock.now();

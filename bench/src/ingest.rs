@@ -55,7 +55,7 @@ pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Resul
 
 async fn measure(setting: &Setting, load: Load, output: &mut Output) -> anyhow::Result<()> {
     let folder = setting.fresh_folder()?;
-    let (config, node) = setting.open_node(folder.path())?;
+    let (config, node) = setting.open_node(folder.path()).await?;
     node.start();
     let server = Server::bind(&config, application(&config, &node), Metrics::of_process()).await?;
     let address = server.address();

@@ -45,7 +45,7 @@ pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Resul
 
 async fn measure(setting: &Setting, source: Source, output: &mut Output) -> anyhow::Result<()> {
     let folder = setting.fresh_folder()?;
-    let (_, node) = setting.open_node(folder.path())?;
+    let (_, node) = setting.open_node(folder.path()).await?;
     let name = match source {
         Source::Demo => {
             import_demo(&node.platform, TENANT.into(), &Silent).await?;

@@ -43,7 +43,7 @@ const PAGES_BEFORE: usize = 500;
 pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Result<()> {
     let (listings, questions) = if setting.quick { (100_000, 300) } else { (1_000_000, 1_000) };
     let folder = setting.fresh_folder()?;
-    let (_, node) = setting.open_node(folder.path())?;
+    let (_, node) = setting.open_node(folder.path()).await?;
     fill(&*node.platform.models, listings).await?;
     let asker = Asker { schema: schema(node.platform.clone(), Limits::default()) };
     for (name, question) in QUESTIONS {

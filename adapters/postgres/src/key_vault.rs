@@ -15,9 +15,9 @@ use freehold_ports::{KeyVault, KeyedHash, StoreFailure, SubjectKey, VaultError};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::database::{Database, Migration, Part};
+use crate::database::{Database, Migration, OpenError, Part};
 
-const SCHEMA: Part = Part {
+pub(crate) const SCHEMA: Part = Part {
     name: "keys",
     migrations: &[Migration {
         number: 3,
@@ -38,27 +38,51 @@ pub struct PostgresKeyVault {
 impl PostgresKeyVault {
     /// Opens the vault in a database with its master key, making it if it is not there.
     ///
-    /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one.
+    /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one; what is wrong
+    ///   with the database is the source, an [`OpenError`].
     pub async fn open(database: Database, master: &[u8; 32]) -> Result<Self, VaultError> {
         database.migrate(&SCHEMA).await.map_err(unavailable)?;
+        let vault = Self::new(database, master);
+        if vault.check().await?.is_none() {
+            let insert =
+                "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
+            sqlx::query(insert)
+                .bind(wrap(&vault.cipher, b"check", CHECK))
+                .execute(vault.database.pool())
+                .await
+                .map_err(|error| unavailable(vault.database.why(error)))?;
+            // Another process may have been the first, with another key.
+            vault.check().await?;
+        }
+        Ok(vault)
+    }
+
+    /// Opens the vault to read, changing nothing.
+    pub async fn open_read_only(database: Database, master: &[u8; 32]) -> Result<Self, VaultError> {
+        database.require(&SCHEMA).await.map_err(unavailable)?;
+        let vault = Self::new(database, master);
+        vault.check().await?.ok_or_else(|| unavailable(OpenError::Nothing))?;
+        Ok(vault)
+    }
+
+    fn new(database: Database, master: &[u8; 32]) -> Self {
         let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
         let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
-        let insert = "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
-        sqlx::query(insert)
-            .bind(wrap(&cipher, b"check", CHECK))
-            .execute(database.pool())
-            .await
-            .map_err(unavailable)?;
-        let check: Vec<u8> = sqlx::query_scalar("SELECT check_value FROM vault")
-            .fetch_one(database.pool())
-            .await
-            .map_err(unavailable)?;
-        match unwrap(&cipher, b"check", &check) {
-            Some(clear) if *clear == CHECK => {}
-            _ => return Err(VaultError::WrongMasterKey),
-        }
         let hash_key = Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master));
-        Ok(Self { database, cipher, hash_key })
+        Self { database, cipher, hash_key }
+    }
+
+    /// Whether the master key is the vault's; nothing if the vault was not made yet.
+    async fn check(&self) -> Result<Option<()>, VaultError> {
+        let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT check_value FROM vault")
+            .fetch_optional(self.database.pool())
+            .await
+            .map_err(|error| unavailable(self.database.why(error)))?;
+        let Some(stored) = stored else { return Ok(None) };
+        match unwrap(&self.cipher, b"check", &stored) {
+            Some(clear) if *clear == CHECK => Ok(Some(())),
+            _ => Err(VaultError::WrongMasterKey),
+        }
     }
 
     /// What is stored about those of the subjects that have anything.

@@ -7,8 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
-use freehold_ports::{EventStore, KeyVault, SnapshotStore};
-use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault};
+use freehold_ports::{EventStore, KeyVault, ReadModels, SnapshotStore};
+use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault, PostgresReadModels};
 
 use common::Schema;
 
@@ -34,6 +34,13 @@ async fn key_vault() -> Fresh<dyn KeyVault> {
     Fresh::keeping(Arc::new(vault), schema)
 }
 
+async fn read_models() -> Fresh<dyn ReadModels> {
+    let schema = Schema::new();
+    let store = PostgresReadModels::open(schema.database()).await.unwrap();
+    Fresh::keeping(Arc::new(store), schema)
+}
+
 freehold_contract::event_store_suite!(event_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::snapshot_store_suite!(snapshot_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::key_vault_suite!(key_vault().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::read_models_suite!(read_models().await, #[ignore = "set TEST_POSTGRES_URL"]);

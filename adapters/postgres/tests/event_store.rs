@@ -207,7 +207,7 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
 async fn a_server_that_is_not_there_is_said_to_be_unavailable() {
     let nowhere = Database::at("postgres://freehold@127.0.0.1:1/nowhere").unwrap();
     let opened = PostgresEventStore::open(nowhere, LogOptions::default()).await;
-    assert!(matches!(opened, Err(OpenError::Unavailable { .. })));
+    assert!(matches!(opened, Err(OpenError::Unreachable { .. })));
     assert!(matches!(Database::at("mysql://somewhere"), Err(OpenError::Address { .. })));
 }
 
@@ -234,6 +234,72 @@ async fn whoever_opened_the_log_before_its_epoch_was_raised_writes_no_more() {
     assert_eq!(all(&new).await.len(), 2);
     let other_log = AppendRequest { log: LogName::INTERACTIONS, ..a_note("other") };
     assert_eq!(old.append(other_log).await.unwrap().position, GlobalPosition(1));
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_process_that_appends_nothing_notices_that_the_epoch_was_raised() {
+    let schema = Schema::new();
+    let store = open(&schema).await;
+    assert_eq!(store.fenced(), [] as [LogName; 0]);
+    assert_eq!(schema.database().raise_epoch(&LogName::DOMAIN).await.unwrap(), Some(2));
+    assert_eq!(schema.database().raise_epoch(&"nothing".parse().unwrap()).await.unwrap(), None);
+
+    let noticed = async {
+        while store.fenced() != [LogName::DOMAIN] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noticed).await.unwrap();
+    let refused = store.append(a_note("late")).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })));
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn opening_to_read_changes_nothing_and_takes_no_appends() {
+    let schema = Schema::new();
+    let read =
+        || PostgresEventStore::open_read_only(schema.database(), vec![LogName::DOMAIN], None);
+    assert!(matches!(read().await.err(), Some(OpenError::Nothing)));
+    let vault = PostgresKeyVault::open_read_only(schema.database(), &[7; 32]).await;
+    assert!(vault.is_err());
+    let status = schema.database().status().await.unwrap();
+    assert_eq!((status.migrations_known, status.logs.len(), status.bytes), (0, 0, 0));
+
+    let store = open(&schema).await;
+    store.append(a_note("first")).await.unwrap();
+    let reader = read().await.unwrap();
+    assert_eq!(all(&reader).await, all(&store).await);
+    let refused = reader.append(a_note("second")).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })));
+    assert_eq!(reader.head(&LogName::DOMAIN).await.unwrap(), GlobalPosition(1));
+    let status = schema.database().status().await.unwrap();
+    let positions: Vec<i64> = status.logs.iter().map(|log| log.position).collect();
+    assert_eq!((status.migrations_applied, positions), (status.migrations_known, vec![1, 0]));
+}
+
+/// Pools of one connection are enough: nothing waits for a second one while it holds the first.
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn one_connection_in_each_pool_is_enough() {
+    let schema = Schema::new();
+    let database = Database::with_pool_size(&schema.url(), 1).unwrap();
+    let store = PostgresEventStore::open(database.clone(), LogOptions::default()).await.unwrap();
+    for _ in 0..3 {
+        store.append(a_note("one")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    database.check().await.unwrap();
+    assert_eq!(all(&store).await.len(), 3);
+    assert!(database.pools().iter().all(|pool| pool.limit == 1), "{:?}", database.pools());
+}
+
+#[tokio::test]
+async fn a_password_is_not_printed() {
+    let database = Database::at("postgres://ann:hunter2@db:5433/freehold").unwrap();
+    assert_eq!(database.place(), "db:5433");
+    assert!(!format!("{database:?}").contains("hunter2"));
 }
 
 #[tokio::test]
@@ -493,8 +559,11 @@ async fn nothing_is_scanned_whatever_the_server_knows_of_its_tables() {
     let schema = Schema::new();
     let mut operator = schema.operator().await;
     open(&schema).await.close().await;
-    for events in [0_i64, 1_000_000] {
+    let many = std::env::var("FREEHOLD_STORED_EVENTS");
+    let many = many.map_or(1_000_000, |events| events.parse().unwrap());
+    for events in [0_i64, many] {
         if events > 0 {
+            open(&schema).await.close().await; // makes the partition behind the first
             fill(&schema, events).await;
         }
         // Sessions say what they touched when they end.

@@ -50,7 +50,7 @@ pub(super) enum Events {
         #[arg(long)]
         open: bool,
     },
-    /// Append one event past all business rules, to repair; stop the server first
+    /// Append one event past all business rules, to repair; of a folder, stop the server first
     Append(Append),
     /// Write every event as ndjson to stdout, as it is stored
     Export {
@@ -163,80 +163,73 @@ impl Events {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         match self {
             Self::Append(append) => append.run(global),
-            Self::Read { which, limit, open } => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    which.must_exist(&stores).await?;
-                    let mut rows = global.output().rows();
-                    let mut left = limit;
-                    let mut cursor = which.after.unwrap_or(0);
-                    while left > 0 {
-                        let (events, next) = which.page(&stores, cursor, left).await?;
-                        left -= events.len() as u64;
-                        write(&stores.codec, &mut rows, events, open).await?;
-                        match next {
-                            Some(next) => cursor = next,
-                            None => break,
-                        }
+            Self::Read { which, limit, open } => super::block_on(async {
+                let stores = global.stores_read_only().await?;
+                which.must_exist(&stores).await?;
+                let mut rows = global.output().rows();
+                let mut left = limit;
+                let mut cursor = which.after.unwrap_or(0);
+                while left > 0 {
+                    let (events, next) = which.page(&stores, cursor, left).await?;
+                    left -= events.len() as u64;
+                    write(&stores.codec, &mut rows, events, open).await?;
+                    match next {
+                        Some(next) => cursor = next,
+                        None => break,
                     }
-                    rows.finish()?;
-                    if left == 0 && which.has_any(&stores, cursor).await? {
-                        let events = counted(limit, "event", "events");
-                        global.output().note(&format!(
-                            "stopped after {events}, there are more: go on with --after {cursor}, \
+                }
+                rows.finish()?;
+                if left == 0 && which.has_any(&stores, cursor).await? {
+                    let events = counted(limit, "event", "events");
+                    global.output().note(&format!(
+                        "stopped after {events}, there are more: go on with --after {cursor}, \
                              or take more at once with --limit"
-                        ));
+                    ));
+                }
+                Ok(())
+            }),
+            Self::Tail { which, open } => super::block_on(async {
+                let stores = global.stores_read_only().await?;
+                let mut rows = global.output().rows();
+                let mut cursor = match which.after {
+                    Some(after) => after,
+                    None => which.end(&stores).await?,
+                };
+                loop {
+                    let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
+                    if let Some(next) = next {
+                        cursor = next;
                     }
-                    Ok(())
-                })
-            }
-            Self::Tail { which, open } => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    let mut rows = global.output().rows();
-                    let mut cursor = match which.after {
-                        Some(after) => after,
-                        None => which.end(&stores).await?,
-                    };
-                    loop {
-                        let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
-                        if let Some(next) = next {
-                            cursor = next;
-                        }
-                        let nothing_new = events.is_empty();
-                        write(&stores.codec, &mut rows, events, open).await?;
-                        rows.flush()?;
-                        if nothing_new {
-                            tokio::select! {
-                                () = tokio::time::sleep(POLL) => {}
-                                _ = tokio::signal::ctrl_c() => return Ok(rows.finish()?),
-                            }
+                    let nothing_new = events.is_empty();
+                    write(&stores.codec, &mut rows, events, open).await?;
+                    rows.flush()?;
+                    if nothing_new {
+                        tokio::select! {
+                            () = tokio::time::sleep(POLL) => {}
+                            _ = tokio::signal::ctrl_c() => return Ok(rows.finish()?),
                         }
                     }
-                })
-            }
-            Self::Export { which } => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    which.must_exist(&stores).await?;
-                    let end = which.end(&stores).await?;
-                    let bar = global.output().progress(Some(end), "events");
-                    let mut rows =
-                        super::Output::new(Some(super::Format::Ndjson), true, false).rows();
-                    let mut cursor = which.after.unwrap_or(0);
-                    loop {
-                        let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
-                        write(&stores.codec, &mut rows, events, false).await?;
-                        match next {
-                            Some(next) if next <= end => cursor = next,
-                            _ => break,
-                        }
-                        bar.set_position(cursor);
+                }
+            }),
+            Self::Export { which } => super::block_on(async {
+                let stores = global.stores_read_only().await?;
+                which.must_exist(&stores).await?;
+                let end = which.end(&stores).await?;
+                let bar = global.output().progress(Some(end), "events");
+                let mut rows = super::Output::new(Some(super::Format::Ndjson), true, false).rows();
+                let mut cursor = which.after.unwrap_or(0);
+                loop {
+                    let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
+                    write(&stores.codec, &mut rows, events, false).await?;
+                    match next {
+                        Some(next) if next <= end => cursor = next,
+                        _ => break,
                     }
-                    bar.finish_and_clear();
-                    Ok(rows.finish()?)
-                })
-            }
+                    bar.set_position(cursor);
+                }
+                bar.finish_and_clear();
+                Ok(rows.finish()?)
+            }),
         }
     }
 }
@@ -352,8 +345,8 @@ impl Append {
             return Ok(());
         }
         global.output().confirm(&question)?;
-        let stores = Stores::open(&config)?;
         super::block_on(async {
+            let stores = Stores::open(&config).await?;
             let appended = stores.events.append(self.request(config)).await;
             stores.close().await;
             let appended = appended?;
@@ -367,8 +360,10 @@ impl Append {
 
     /// Refuses at once what the store would refuse: nobody is asked about what cannot be done.
     fn check_version(&self, config: &Config) -> Result<(), CliError> {
-        let stores = Stores::open_read_only(config)?;
-        let actual = super::block_on(version_of(&stores, &self.log, &self.stream))?;
+        let actual = super::block_on(async {
+            let stores = Stores::open_read_only(config).await?;
+            version_of(&stores, &self.log, &self.stream).await
+        })?;
         if actual.0 == self.expected {
             return Ok(());
         }

@@ -134,14 +134,9 @@ impl Global {
         Ok(loaded)
     }
 
-    /// Opens the stores to read and write; only one process can.
-    fn stores(&self) -> Result<Stores, CliError> {
-        Ok(Stores::open(&self.load([])?.config)?)
-    }
-
-    /// Opens the stores to read, also while a server writes to them.
-    fn stores_read_only(&self) -> Result<Stores, CliError> {
-        Ok(Stores::open_read_only(&self.load([])?.config)?)
+    /// Opens the stores to read, also while servers write to them.
+    async fn stores_read_only(&self) -> Result<Stores, CliError> {
+        Ok(Stores::open_read_only(&self.load([])?.config).await?)
     }
 
     fn output(&self) -> Output {

@@ -12,7 +12,7 @@ use freehold_ports::LogName;
 
 use super::output::counted;
 use super::{CliError, Exit, Global};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, StoreUrl, without_password};
 use crate::graphql::{Limits, schema};
 use crate::http::graphql::Operations;
 use crate::http::{Access, Application, Finally, ServeError, Server};
@@ -50,7 +50,7 @@ impl Serve {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         let config = self.listen.load(global)?;
         super::block_on(async {
-            let node = Node::open(&config)?;
+            let node = Node::open(&config).await?;
             node.start();
             serve(&config, node, |_| {}).await
         })
@@ -66,7 +66,7 @@ impl Demo {
             return Err(CliError::new(Exit::Usage, message));
         }
         super::block_on(async {
-            let node = Node::open(&config)?;
+            let node = Node::open(&config).await?;
             node.start();
             let filled = fill(&config, &node, global).await;
             if filled.is_err() || self.import_only {
@@ -74,8 +74,12 @@ impl Demo {
                 return filled;
             }
             let output = global.output();
-            let store =
-                global.store.iter().map(|url| format!(" --store {url}")).collect::<String>();
+            // Where it holds a password, whoever pastes it has to put that back.
+            let store = global.store.iter().map(|url| match without_password(url) {
+                url if url.contains("://") => format!(" --store '{url}'"),
+                url => format!(" --store {url}"),
+            });
+            let store: String = store.collect();
             let watch = format!("{} events tail{store}", program());
             serve(&config, node, |address| output.note(&introduction(address, &watch))).await
         })

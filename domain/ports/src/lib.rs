@@ -8,6 +8,7 @@
 mod clock;
 mod codec;
 mod event_store;
+mod geometry;
 mod key_vault;
 mod log;
 mod read_models;
@@ -20,14 +21,16 @@ pub use event_store::{
     AppendError, AppendRequest, Appended, Boundary, EventFilter, EventPage, EventStore,
     InvalidRequest, NewEvent, Provenance, ReadError, RecordedEvent, StoreFailure, TaggedEvent,
 };
+pub use geometry::{GeoBox, meters_between};
 pub use key_vault::{KeyVault, KeyedHash, SubjectKey, VaultError};
 pub use log::{
     CommandId, EventId, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, LogName,
     PayloadCodec, StreamId, StreamVersion, Tag,
 };
 pub use read_models::{
-    Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Order, Page, Query,
-    ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
+    Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Nulls, Order, Page,
+    Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,
+    Term, Test, Value, index_in_order, usable_filters,
 };
-pub use search_words::search_words;
+pub use search_words::{search_words, split_words};
 pub use snapshots::{Snapshot, SnapshotStore};

@@ -3,6 +3,13 @@
 //! A projection's tables live in *generations*. One generation is active and answers queries; a
 //! rebuild fills another beside it and then the two swap. Each generation has its own checkpoint,
 //! written in the transaction of the rows it speaks for.
+//!
+//! Beside the port stands what adapters of databases share: whether a question or a row fits its
+//! table ([`fit`]), a declaration as text ([`declaration`]), what a question reads ([`reading`]).
+
+mod declaration;
+mod fit;
+mod reading;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,6 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
+
+pub use reading::{Nulls, Part, Reading, Term, Test, index_in_order, usable_filters};
 
 use crate::{GlobalPosition, StoreFailure};
 

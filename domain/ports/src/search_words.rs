@@ -44,6 +44,17 @@ pub fn search_words(text: &str) -> String {
     words
 }
 
+/// The words of what [`search_words`] gave, each still after its space.
+pub fn split_words(words: &str) -> impl Iterator<Item = &str> {
+    let ends = words.char_indices().skip(1).filter(|(_, c)| *c == ' ').map(|(at, _)| at);
+    let mut begin = 0;
+    ends.chain((!words.is_empty()).then_some(words.len())).map(move |end| {
+        let word = &words[begin..end];
+        begin = end;
+        word
+    })
+}
+
 /// Latin letters that Unicode does not take apart, as people without them on their keyboard type
 /// them.
 fn spelled_plainly(c: char) -> Option<&'static str> {

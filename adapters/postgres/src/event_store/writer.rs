@@ -5,7 +5,6 @@
 //! call that stores it; if it is not so, the batch is decided again under the log's lock.
 
 use std::collections::BTreeSet;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,10 +32,14 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// that repeats its commands, or another process on the same streams, rarely stops at one.
 const CAREFUL_BATCHES: u32 = 64;
 const REMEMBERED_NAMES: usize = 10_000;
+/// So many callers are answered by another task; fewer rather come along with the next batch.
+const ANSWERED_BESIDE: usize = 256;
 
 /// What `append_events` raises.
 const NOT_AS_ASSUMED: &str = "FH001";
 const OTHER_EPOCH: &str = "FH002";
+/// The unique index that a stream violates which was believed to be new.
+const STREAM_NAME: &str = "stream_name";
 /// What PostgreSQL raises where a table has no partition for a row.
 const NO_PARTITION: &str = "23514";
 
@@ -50,7 +53,6 @@ pub(super) struct Writer {
     pub(super) news: Arc<Notify>,
     /// The last event of this process, as position and command id.
     pub(super) last_event: Option<(GlobalPosition, CommandId)>,
-    pub(super) fenced: bool,
 }
 
 /// Why none of a batch can be answered.
@@ -80,6 +82,7 @@ impl Failed {
         };
         match said {
             Some(said) if said.code() == NOT_AS_ASSUMED => Self::NotAsAssumed,
+            Some(said) if said.constraint() == Some(STREAM_NAME) => Self::NotAsAssumed,
             Some(said) if said.code() == OTHER_EPOCH => Self::Fenced,
             Some(said) if said.code() == NO_PARTITION => Self::NoPartition,
             // Worse than an error, the server ended the session, maybe after it committed.
@@ -107,6 +110,10 @@ impl Writer {
                 Err(elapsed) => Err(Failed::Unknown(elapsed.into())),
             };
             match written {
+                // Meanwhile the server has those who came while it wrote.
+                Ok(verdicts) if batch.len() >= ANSWERED_BESIDE => {
+                    tokio::spawn(async move { answer(batch, verdicts) });
+                }
                 Ok(verdicts) => answer(batch, verdicts),
                 Err(failed) => {
                     session = None;
@@ -121,7 +128,7 @@ impl Writer {
         session: &mut Option<Session>,
         batch: &[Waiting],
     ) -> Result<Vec<Verdict>, Failed> {
-        if self.fenced {
+        if self.log.is_fenced() {
             return Err(Failed::Fenced);
         }
         if let Some(open) = session
@@ -230,7 +237,7 @@ impl Writer {
         batch: &[Waiting],
         names: &NameIds<'_>,
     ) -> Result<Vec<Verdict>, Failed> {
-        metrics::counter!("freehold_append_batches_decided_again").increment(1);
+        metrics::counter!("freehold_append_batches_decided_again_total").increment(1);
         let Session { connection, memory, .. } = session;
         let mut transaction = connection.begin().await.map_err(Failed::before_writing)?;
         let locked = sqlx::query("SELECT FROM log WHERE id = $1 AND epoch = $2 FOR NO KEY UPDATE")
@@ -276,13 +283,11 @@ impl Writer {
         decided.settle(head, memory)
     }
 
-    fn answer_failure(&mut self, batch: Vec<Waiting>, failed: Failed) {
+    fn answer_failure(&self, batch: Vec<Waiting>, failed: Failed) {
         let log = &self.log.name;
         let (why, unknown) = match failed {
             Failed::Fenced => {
-                if !mem::replace(&mut self.fenced, true) {
-                    tracing::error!(%log, "the log has another history, restart this process");
-                }
+                self.log.fence();
                 ("the log is in another epoch or lost events; restart this process".into(), false)
             }
             Failed::NotAsAssumed => ("the log contradicts itself".into(), false),

@@ -135,7 +135,7 @@ pub(super) fn create(
         transaction.execute(
             "INSERT INTO generation_table (projection, number, name, declaration)
              VALUES (?1, ?2, ?3, ?4)",
-            params![projection, number, table.name, schema::declaration(table)],
+            params![projection, number, table.name, table.declaration()],
         )?;
         steps.extend(schema::steps(table, &physical));
     }

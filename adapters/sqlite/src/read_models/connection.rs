@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use freehold_ports::{ReadModelError, search_words};
+use freehold_ports::{ReadModelError, meters_between, search_words, split_words};
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::{geometry, unavailable};
+use super::unavailable;
 
 /// How long a writer waits for another process that writes the same file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -118,7 +118,7 @@ fn set_up(connection: Connection) -> rusqlite::Result<Connection> {
     connection.create_scalar_function("meters_between", 4, flags, |context| {
         let from = (context.get(0)?, context.get(1)?);
         let to = context.get::<Option<f64>>(2)?.zip(context.get::<Option<f64>>(3)?);
-        Ok(to.map(|to| geometry::meters_between(from, to)))
+        Ok(to.map(|to| meters_between(from, to)))
     })?;
     Ok(connection)
 }
@@ -165,23 +165,12 @@ fn strike_out(missing: &mut Vec<&str>, text: &[u8]) {
     }
 }
 
-/// The words of what [`search_words`] gave, each still after its space.
-pub(super) fn split_words(words: &str) -> impl Iterator<Item = &str> {
-    let ends = words.char_indices().skip(1).filter(|(_, c)| *c == ' ').map(|(at, _)| at);
-    let mut begin = 0;
-    ends.chain((!words.is_empty()).then_some(words.len())).map(move |end| {
-        let word = &words[begin..end];
-        begin = end;
-        word
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use freehold_ports::search_words;
+    use freehold_ports::{search_words, split_words};
     use proptest::prelude::*;
 
-    use super::{split_words, strike_out};
+    use super::strike_out;
 
     proptest! {
         /// Comparing in place finds what the words of the text say.

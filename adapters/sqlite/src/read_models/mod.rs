@@ -7,7 +7,6 @@
 
 mod catalogue;
 mod connection;
-mod geometry;
 mod query;
 mod schema;
 mod value;
@@ -100,7 +99,7 @@ impl ReadModels for SqliteReadModels {
         version: u32,
         tables: &'static [&'static Table],
     ) -> Result<GenerationId, ReadModelError> {
-        tables.iter().copied().try_for_each(schema::check_declaration)?;
+        tables.iter().try_for_each(|table| table.check_declaration())?;
         let projection = projection.to_owned();
         let create = move |transaction: &rusqlite::Transaction<'_>| {
             catalogue::create(transaction, &projection, version, tables).map_err(unavailable)
@@ -138,7 +137,7 @@ impl ReadModels for SqliteReadModels {
         table: &'static Table,
         keys: Vec<Key>,
     ) -> Result<Vec<Row>, ReadModelError> {
-        keys.iter().try_for_each(|key| value::check_key(table, &key.0))?;
+        keys.iter().try_for_each(|key| table.check_key(&key.0))?;
         self.readers.read(move |reader| fetch(reader, &generation, table, &keys)).await
     }
 
@@ -151,15 +150,15 @@ impl ReadModels for SqliteReadModels {
     ) -> Result<(), ReadModelError> {
         for TableChanges { table, changes } in &changes {
             changes.iter().try_for_each(|change| match change {
-                RowChange::Put(row) => value::check_row(table, row),
-                RowChange::Delete(key) => value::check_key(table, &key.0),
+                RowChange::Put(row) => table.check_row(row),
+                RowChange::Delete(key) => table.check_key(&key.0),
             })?;
         }
         self.writer.commit(generation, from, to, changes).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
-        query::check(&query)?;
+        query.check()?;
         let projection = projection.to_owned();
         let planner = self.planner.clone();
         self.readers.read(move |reader| query::page(reader, &planner, &projection, &query)).await
@@ -171,7 +170,7 @@ impl ReadModels for SqliteReadModels {
         table: &'static Table,
         filters: Vec<Filter>,
     ) -> Result<u64, ReadModelError> {
-        query::check_filters(table, &filters)?;
+        table.check_filters(&filters)?;
         let projection = projection.to_owned();
         let planner = self.planner.clone();
         let count = move |reader: &rusqlite::Connection| {
@@ -188,7 +187,7 @@ impl ReadModels for SqliteReadModels {
         limit: NonZeroU32,
     ) -> Result<Vec<Row>, ReadModelError> {
         if let Some(key) = &after {
-            value::check_key(table, &key.0)?;
+            table.check_key(&key.0)?;
         }
         self.readers.read(move |reader| scan(reader, &generation, table, after, limit)).await
     }

@@ -21,7 +21,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use freehold_ports::{
-    ColumnKind, Filter, Page, Query, ReadModelError, Row, Table, Value, search_words,
+    Filter, GeoBox, Nulls, Page, Part, Query, ReadModelError, Reading, Row, Table, Term, Test,
+    Value, index_in_order, search_words, split_words, usable_filters,
 };
 use rusqlite::Connection;
 use sea_query::{
@@ -29,10 +30,8 @@ use sea_query::{
     SelectStatement, SqliteQueryBuilder, TableRef, UnionType,
 };
 
-use super::connection::split_words;
-use super::geometry::GeoBox;
-use super::schema::{self, PhysicalTable, indexed_columns};
-use super::value::{BoundByBuilder, check_key, fits, read_row, to_builder, unfit};
+use super::schema::PhysicalTable;
+use super::value::{BoundByBuilder, read_row, to_builder};
 use super::{catalogue, unavailable};
 
 /// From which numbers on one plan is better than another.
@@ -73,10 +72,6 @@ const OCCURRENCES_A_ROW: usize = 12;
 
 /// How many candidates that a walk meets are looked up at once.
 const AT_ONCE: usize = 64;
-
-/// The most words a text may have, and the most values [`Filter::OneOf`] may list.
-const MAX_WORDS: usize = 64;
-const MAX_VALUES: usize = 10_000;
 
 /// How the rows are called in a statement; no column begins with an underscore.
 const ROWS: &str = "_rows";
@@ -119,89 +114,14 @@ impl Planner {
         let stored = catalogue::declaration(reader, projection, number, table.name)
             .map_err(unavailable)?
             .ok_or_else(|| ReadModelError::NotBuilt(Arc::from(projection)))?;
-        let same = stored == schema::declaration(table);
+        let same = stored == table.declaration();
         let stored: serde_json::Value = serde_json::from_str(&stored)
             .map_err(|error| ReadModelError::Unavailable { source: error.into() })?;
-        let present = table.columns.iter().map(|c| schema::declares(&stored, c)).collect();
+        let present = table.columns.iter().map(|c| c.is_in(&stored)).collect();
         let layout = Arc::new(Layout { same, present });
         self.layouts.lock().unwrap_or_else(PoisonError::into_inner).insert(key, layout.clone());
         Ok(layout)
     }
-}
-
-/// Refuses a question that does not fit its table.
-pub(super) fn check(query: &Query) -> Result<(), ReadModelError> {
-    let table = query.table;
-    check_filters(table, &query.filters)?;
-    for order in &query.order {
-        if column(table, order.column)?.1 == ColumnKind::Json {
-            return Err(unfit(table, format!("{} is JSON, which has no order", order.column)));
-        }
-    }
-    for values in [&query.after, &query.before].into_iter().flatten() {
-        if values.len() != query.order.len() + table.key_columns {
-            return Err(unfit(table, "a place in the order has its order values, then its key"));
-        }
-        let (order, key) = values.split_at(query.order.len());
-        check_key(table, key)?;
-        for (order, value) in query.order.iter().zip(order) {
-            if !fits(column(table, order.column)?.1, value) {
-                return Err(unfit(table, format!("{}: {value:?}", order.column)));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Refuses filters that do not fit the table.
-pub(super) fn check_filters(
-    table: &'static Table,
-    filters: &[Filter],
-) -> Result<(), ReadModelError> {
-    let check_value = |name: &'static str, value: &Value| {
-        let (_, kind) = column(table, name)?;
-        if kind == ColumnKind::Json || !fits(kind, value) {
-            return Err(unfit(table, format!("{name} is not compared with {value:?}")));
-        }
-        Ok(())
-    };
-    let check_numbers = |numbers: &[f64]| {
-        if table.spatial.is_none() {
-            return Err(unfit(table, "its rows have no place"));
-        }
-        match numbers.iter().find(|number| !number.is_finite()) {
-            None => Ok(()),
-            Some(number) => Err(unfit(table, format!("{number} is not a place or a distance"))),
-        }
-    };
-    filters.iter().try_for_each(|filter| match filter {
-        Filter::Equals(name, value)
-        | Filter::AtLeast(name, value)
-        | Filter::AtMost(name, value) => check_value(name, value),
-        Filter::OneOf(name, values) if values.len() > MAX_VALUES => {
-            Err(unfit(table, format!("more than {MAX_VALUES} values for {name}")))
-        }
-        Filter::OneOf(name, values) => values.iter().try_for_each(|value| check_value(name, value)),
-        Filter::IsNull(name) => column(table, name).map(|_| ()),
-        Filter::Text(_) if table.text_search.is_empty() => {
-            Err(unfit(table, "its rows have no text to search"))
-        }
-        Filter::Text(text) if split_words(&search_words(text)).count() > MAX_WORDS => {
-            Err(unfit(table, format!("more than {MAX_WORDS} words")))
-        }
-        Filter::Text(_) => Ok(()),
-        Filter::WithinBox { south, west, north, east } => {
-            check_numbers(&[*south, *west, *north, *east])
-        }
-        Filter::WithinRadius { latitude, longitude, meters } => {
-            check_numbers(&[*latitude, *longitude, *meters])
-        }
-    })
-}
-
-fn column(table: &'static Table, name: &str) -> Result<(usize, ColumnKind), ReadModelError> {
-    let place = table.column(name).ok_or_else(|| unfit(table, format!("no column {name}")))?;
-    Ok((place, table.columns[place].kind))
 }
 
 /// The rows that a checked question asks for.
@@ -257,148 +177,7 @@ pub(super) fn count(
 
 /// The filters, with one of one value as the equality that it is.
 fn plain(filters: &[Filter]) -> Vec<Filter> {
-    let plain = |filter: &Filter| match filter {
-        Filter::OneOf(name, values) if values.len() == 1 => Filter::Equals(name, values[0].clone()),
-        filter => filter.clone(),
-    };
-    filters.iter().map(plain).collect()
-}
-
-/// Whether the filter holds for no row with a null in that column.
-fn compares(filter: &Filter, table: &Table, place: usize) -> bool {
-    match filter {
-        Filter::Equals(name, _)
-        | Filter::OneOf(name, _)
-        | Filter::AtLeast(name, _)
-        | Filter::AtMost(name, _) => table.column(name) == Some(place),
-        _ => false,
-    }
-}
-
-/// One sort column, in the direction of reading.
-#[derive(Clone, Debug, PartialEq)]
-struct Term {
-    place: usize,
-    descending: bool,
-    /// Where its nulls are; nothing if there are none among the rows.
-    nulls: Option<NullOrdering>,
-}
-
-/// What a question reads, in the direction of reading.
-struct Reading {
-    terms: Vec<Term>,
-    /// Whether it begins at the first row.
-    whole: bool,
-    /// The rows in the order of reading, part after part; none if no row can be an answer.
-    parts: Vec<Part>,
-    /// Every row is in one of these parts, if the reading ends before the last row.
-    bound: Option<Vec<Part>>,
-}
-
-/// Consecutive rows in the order of reading.
-///
-/// "After (a, b, key)" as one condition is a chain of ORs that no index serves. Taken apart, each
-/// part is some equalities and one range, and the parts follow one another in the order.
-struct Part {
-    tests: Vec<(usize, Test)>,
-    /// The terms in which its rows differ.
-    order: Vec<Term>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Test {
-    Is(Value),
-    Above(Value),
-    Below(Value),
-    Null,
-    Present,
-}
-
-impl Reading {
-    fn of(query: &Query, filters: &[Filter]) -> Self {
-        let (start, end) = match query.backwards {
-            false => (&query.after, &query.before),
-            true => (&query.before, &query.after),
-        };
-        // The rows before the far end are those that a reading from there back to here meets.
-        let back = terms(query, !query.backwards);
-        let bound = end.as_ref().map(|values| parts_after(&back, values));
-        let terms = terms(query, query.backwards);
-        let mut parts = match start {
-            Some(values) => parts_after(&terms, values),
-            None => parts_from(Vec::new(), &terms),
-        };
-        // A column that a filter compares is not null in any row of the answer.
-        let compared = |place| filters.iter().any(|f| compares(f, query.table, place));
-        parts.retain(|part| {
-            !part.tests.iter().any(|(place, test)| *test == Test::Null && compared(*place))
-        });
-        Self { terms, whole: start.is_none(), parts, bound }
-    }
-}
-
-/// The order asked for and the key behind it.
-fn terms(query: &Query, backwards: bool) -> Vec<Term> {
-    let asked = query.order.iter().filter_map(|order| {
-        let place = query.table.column(order.column)?;
-        Some((place, order.descending))
-    });
-    let last = query.order.last().is_some_and(|order| order.descending);
-    let key = (0..query.table.key_columns).map(|place| (place, last));
-    let nulls = if backwards { NullOrdering::First } else { NullOrdering::Last };
-    let term = |(place, descending)| Term {
-        place,
-        descending: descending != backwards,
-        nulls: (place >= query.table.key_columns).then_some(nulls),
-    };
-    asked.chain(key).map(term).collect()
-}
-
-/// The parts of the rows that meet `tests` and are sorted by `terms`: those with a null in the
-/// first term, which are at one end, and the others.
-fn parts_from(tests: Vec<(usize, Test)>, terms: &[Term]) -> Vec<Part> {
-    let Some((first, rest)) = terms.split_first() else { return Vec::new() };
-    let Some(nulls) = first.nulls else { return vec![Part { tests, order: terms.to_vec() }] };
-    let with = |test| [tests.clone(), vec![(first.place, test)]].concat();
-    let present = Part { tests: with(Test::Present), order: present_first(first, rest) };
-    let null = Part { tests: with(Test::Null), order: rest.to_vec() };
-    match nulls {
-        NullOrdering::First => vec![null, present],
-        NullOrdering::Last => vec![present, null],
-    }
-}
-
-/// The parts of what comes after a place in the order, in that order.
-fn parts_after(terms: &[Term], values: &[Value]) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for place in (0..terms.len()).rev() {
-        let same = terms[..place].iter().zip(values).map(|(term, value)| match value {
-            Value::Null => (term.place, Test::Null),
-            value => (term.place, Test::Is(value.clone())),
-        });
-        let same: Vec<_> = same.collect();
-        let (term, rest) = (&terms[place], &terms[place + 1..]);
-        let with = |test| [same.clone(), vec![(term.place, test)]].concat();
-        match &values[place] {
-            Value::Null if term.nulls == Some(NullOrdering::First) => {
-                parts.push(Part { tests: with(Test::Present), order: present_first(term, rest) });
-            }
-            Value::Null => {}
-            value => {
-                let beyond = if term.descending { Test::Below } else { Test::Above };
-                let tests = with(beyond(value.clone()));
-                parts.push(Part { tests, order: present_first(term, rest) });
-                if term.nulls == Some(NullOrdering::Last) {
-                    parts.push(Part { tests: with(Test::Null), order: rest.to_vec() });
-                }
-            }
-        }
-    }
-    parts
-}
-
-fn present_first(first: &Term, rest: &[Term]) -> Vec<Term> {
-    [&[Term { nulls: None, ..first.clone() }], rest].concat()
+    filters.iter().map(Filter::plain).collect()
 }
 
 /// Where the rows of a statement come from.
@@ -512,7 +291,7 @@ impl<'a> Scope<'a> {
         let walk = index.clone().map_or(Source::Rows, Source::Index);
         let sample = match index.and_then(|name| self.indexes().find(|(other, _)| *other == name)) {
             Some((name, columns)) => {
-                let met = self.usable_filters(&columns, filters);
+                let met = usable_filters(&columns, filters);
                 Sample { index: Some(name), met, parts: &reading.parts, passed: 0 }
             }
             None => Sample::default(),
@@ -597,7 +376,7 @@ impl<'a> Scope<'a> {
             Filter::WithinBox { .. } | Filter::WithinRadius { .. } => {
                 self.table.spatial.iter().flat_map(|s| [s.latitude, s.longitude]).collect()
             }
-            filter => equality_on(filter).or(range_on(filter)).into_iter().collect(),
+            filter => filter.equality_on().or(filter.range_on()).into_iter().collect(),
         }
     }
 
@@ -796,7 +575,7 @@ impl<'a> Scope<'a> {
         let walk = Source::Index(index.to_owned());
         let columns = self.indexes().find(|(name, _)| name == index).map(|(_, columns)| columns);
         let covered = |f: &&Filter| {
-            let column = equality_on(f).or(range_on(f));
+            let column = f.equality_on().or(f.range_on());
             column.is_some_and(|c| columns.as_ref().is_some_and(|all| all.contains(&c)))
         };
         let kept: Vec<Filter> = filters.iter().filter(covered).cloned().collect();
@@ -948,7 +727,7 @@ impl<'a> Scope<'a> {
         let mut probes: Vec<Probe> = Vec::new();
         let mut usable: Vec<(String, Vec<usize>)> = self
             .indexes()
-            .map(|(name, columns)| (name, self.usable_filters(&columns, filters)))
+            .map(|(name, columns)| (name, usable_filters(&columns, filters)))
             .filter(|(_, usable)| !usable.is_empty())
             .collect();
         usable.sort_by_key(|(_, usable)| cmp::Reverse(usable.len()));
@@ -968,61 +747,18 @@ impl<'a> Scope<'a> {
 
     /// The declared indexes and the key's, each with its columns.
     fn indexes(&self) -> impl Iterator<Item = (String, Vec<&'static str>)> {
-        let key = (self.physical.key_index(), indexed_columns(self.table, &[]));
+        let key = (self.physical.key_index(), self.table.indexed_columns(&[]));
         let declared = self.table.indexes.iter().enumerate();
         std::iter::once(key).chain(
             declared.map(|(place, index)| {
-                (self.physical.index(place), indexed_columns(self.table, index))
+                (self.physical.index(place), self.table.indexed_columns(index))
             }),
         )
     }
 
-    /// The filters that narrow an index: equalities on its first columns, then one range.
-    fn usable_filters(&self, columns: &[&str], filters: &[Filter]) -> Vec<usize> {
-        let mut usable = Vec::new();
-        for column in columns {
-            let on = |pick: fn(&Filter) -> Option<&'static str>| {
-                filters.iter().enumerate().filter(move |(_, f)| pick(f) == Some(*column))
-            };
-            if let Some((at, _)) = on(equality_on).next() {
-                usable.push(at);
-                continue;
-            }
-            usable.extend(on(range_on).map(|(at, _)| at));
-            break;
-        }
-        usable
-    }
-
     /// The index whose order is the one asked for, or begins like it.
     fn index_in_order(&self, filters: &[Filter], terms: &[Term]) -> Option<String> {
-        let fixed = |name: &str| filters.iter().any(|filter| fixes(filter) == Some(name));
-        let name_of = |term: &Term| self.table.columns[term.place].name;
-        let asked: Vec<&Term> = terms.iter().filter(|term| !fixed(name_of(term))).collect();
-        let score = |columns: &[&str]| {
-            let mut sorted = asked.iter().peekable();
-            let (mut matched, mut narrowed) = (0, 0);
-            let direction = asked.first().map(|term| term.descending);
-            for column in columns {
-                match sorted.peek() {
-                    Some(term)
-                        if name_of(term) == *column && Some(term.descending) == direction =>
-                    {
-                        matched += 1;
-                        sorted.next();
-                    }
-                    _ if fixed(column) => narrowed += 1,
-                    _ => break,
-                }
-            }
-            let covered = filters
-                .iter()
-                .filter(|f| equality_on(f).or(range_on(f)).is_some_and(|c| columns.contains(&c)))
-                .count();
-            (matched > 0).then_some((matched, narrowed, covered))
-        };
-        let scored = self.indexes().filter_map(|(name, columns)| Some((score(&columns)?, name)));
-        scored.max_by_key(|(score, _)| *score).map(|(_, name)| name)
+        index_in_order(self.table, self.indexes(), filters, terms)
     }
 
     fn all_rows(&self) -> SelectStatement {
@@ -1175,7 +911,7 @@ impl<'a> Scope<'a> {
         // SQLite's nulls are smaller than everything: said only where that is not what is wanted,
         // because it keeps an index from serving the order.
         match (term.nulls, term.descending) {
-            (Some(NullOrdering::Last), false) | (Some(NullOrdering::First), true) => {
+            (Some(Nulls::Last), false) | (Some(Nulls::First), true) => {
                 let nulls = if term.descending { NullOrdering::First } else { NullOrdering::Last };
                 select.order_by_expr_with_nulls(column, direction, nulls);
             }
@@ -1226,37 +962,16 @@ struct Probe {
     test: Expr,
 }
 
-fn equality_on(filter: &Filter) -> Option<&'static str> {
-    match filter {
-        Filter::Equals(name, _) | Filter::OneOf(name, _) | Filter::IsNull(name) => Some(name),
-        _ => None,
-    }
-}
-
-fn range_on(filter: &Filter) -> Option<&'static str> {
-    match filter {
-        Filter::AtLeast(name, _) | Filter::AtMost(name, _) => Some(name),
-        _ => None,
-    }
-}
-
-/// The column that is the same in all rows the filter admits.
-fn fixes(filter: &Filter) -> Option<&'static str> {
-    match filter {
-        Filter::Equals(name, _) | Filter::IsNull(name) => Some(name),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::num::NonZeroU32;
 
-    use freehold_ports::{Column, Spatial};
+    use freehold_ports::{Column, ColumnKind, Spatial};
 
     use super::*;
     use crate::read_models::connection::open_in_memory;
+    use crate::read_models::schema;
     use crate::read_models::value::Bound;
 
     const fn column(name: &'static str, kind: ColumnKind) -> Column {

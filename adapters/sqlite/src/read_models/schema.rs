@@ -5,10 +5,9 @@
 //! generation pays for neither. (Inside a trigger OR REPLACE would not do: the statement that fires
 //! it decides what happens on a conflict.)
 
-use freehold_ports::{Column, ReadModelError, Table};
-use serde_json::json;
+use freehold_ports::Table;
 
-use super::value::{kind_name, storage_type, unfit};
+use super::value::storage_type;
 
 /// The name of a table's rows in one generation; those of its indexes begin with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,56 +47,6 @@ pub(super) struct Step {
     pub(super) through: Option<String>,
 }
 
-/// Refuses a declaration that cannot be made or queried.
-pub(super) fn check_declaration(table: &'static Table) -> Result<(), ReadModelError> {
-    let is_name = |name: &str| {
-        name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-            && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
-    };
-    let names = std::iter::once(table.name).chain(table.columns.iter().map(|column| column.name));
-    if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
-        return Err(unfit(table, format!("{name} is not a name in snake_case")));
-    }
-    if table.key_columns == 0 || table.key_columns > table.columns.len() {
-        return Err(unfit(table, "the key needs at least one of the columns"));
-    }
-    let indexed = table.indexes.iter().copied().flatten();
-    let spatial = table.spatial.iter().flat_map(|place| [&place.latitude, &place.longitude]);
-    let mut named = indexed.chain(table.text_search).chain(spatial);
-    match named.find(|name| table.column(name).is_none()) {
-        None => Ok(()),
-        Some(name) => Err(unfit(table, format!("there is no column {name}"))),
-    }
-}
-
-/// A declaration as the catalogue keeps it, to tell whether a generation was made from another.
-pub(super) fn declaration(table: &Table) -> String {
-    let columns: Vec<_> = table.columns.iter().map(|c| [c.name, kind_name(c.kind)]).collect();
-    let spatial = table.spatial.as_ref().map(|place| [place.latitude, place.longitude]);
-    json!({
-        "columns": columns,
-        "key_columns": table.key_columns,
-        "indexes": table.indexes,
-        "text_search": table.text_search,
-        "spatial": spatial,
-    })
-    .to_string()
-}
-
-/// Whether a declaration from the catalogue has that column, of that kind.
-pub(super) fn declares(declaration: &serde_json::Value, column: &Column) -> bool {
-    let declared = json!([column.name, kind_name(column.kind)]);
-    declaration["columns"].as_array().is_some_and(|columns| columns.contains(&declared))
-}
-
-/// An index's columns with the key behind them, so that it gives a total order.
-pub(super) fn indexed_columns(table: &Table, index: &[&'static str]) -> Vec<&'static str> {
-    let key = table.columns[..table.key_columns].iter().map(|column| column.name);
-    let mut columns = index.to_vec();
-    columns.extend(key.filter(|name| !index.contains(name)));
-    columns
-}
-
 /// What makes a generation's empty table with its primary key, and nothing else.
 pub(super) fn create_rows(table: &Table, physical: &PhysicalTable) -> String {
     let columns: Vec<String> = (table.columns.iter().enumerate())
@@ -112,7 +61,7 @@ pub(super) fn create_rows(table: &Table, physical: &PhysicalTable) -> String {
         rows = physical.rows(),
         columns = columns.join(", "),
         key_index = physical.key_index(),
-        key = quoted(&indexed_columns(table, &[])),
+        key = quoted(&table.indexed_columns(&[])),
     )
 }
 
@@ -126,7 +75,7 @@ pub(super) fn steps(table: &Table, physical: &PhysicalTable) -> Vec<Step> {
             once(format!(
                 "CREATE INDEX IF NOT EXISTS \"{}\" ON \"{rows}\" ({})",
                 physical.index(place),
-                quoted(&indexed_columns(table, index)),
+                quoted(&table.indexed_columns(index)),
             ))
         })
         .collect();

@@ -81,56 +81,6 @@ pub(super) fn storage_type(kind: ColumnKind) -> &'static str {
     }
 }
 
-/// The name of a kind in the catalogue.
-pub(super) fn kind_name(kind: ColumnKind) -> &'static str {
-    match kind {
-        ColumnKind::Bool => "bool",
-        ColumnKind::Integer => "integer",
-        ColumnKind::Real => "real",
-        ColumnKind::Text => "text",
-        ColumnKind::Uuid => "uuid",
-        ColumnKind::Timestamp => "timestamp",
-        ColumnKind::Json => "json",
-    }
-}
-
-/// Whether a column of that kind can hold the value.
-pub(super) fn fits(kind: ColumnKind, value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(_) => kind == ColumnKind::Bool,
-        Value::Integer(_) => kind == ColumnKind::Integer,
-        Value::Real(number) => kind == ColumnKind::Real && !number.is_nan(),
-        Value::Text(_) => matches!(kind, ColumnKind::Text | ColumnKind::Json),
-        Value::Uuid(_) => kind == ColumnKind::Uuid,
-        Value::Timestamp(_) => kind == ColumnKind::Timestamp,
-    }
-}
-
-/// Refuses key values that are missing, null or of another kind.
-pub(super) fn check_key(table: &'static Table, values: &[Value]) -> Result<(), ReadModelError> {
-    let columns = &table.columns[..table.key_columns];
-    if values.len() != columns.len() {
-        return Err(unfit(table, format!("a key has {} values", columns.len())));
-    }
-    match columns.iter().zip(values).find(|(c, v)| **v == Value::Null || !fits(c.kind, v)) {
-        None => Ok(()),
-        Some((column, value)) => Err(unfit(table, format!("key {}: {value:?}", column.name))),
-    }
-}
-
-/// Refuses a row of another shape.
-pub(super) fn check_row(table: &'static Table, row: &Row) -> Result<(), ReadModelError> {
-    if row.0.len() != table.columns.len() {
-        return Err(unfit(table, format!("a row has {} values", table.columns.len())));
-    }
-    check_key(table, &row.0[..table.key_columns])?;
-    match table.columns.iter().zip(&row.0).find(|(c, v)| !fits(c.kind, v)) {
-        None => Ok(()),
-        Some((column, value)) => Err(unfit(table, format!("{}: {value:?}", column.name))),
-    }
-}
-
 /// Reads a table's row from a statement that selects its columns in their order.
 pub(super) fn read_row(
     table: &'static Table,
@@ -160,9 +110,4 @@ fn read_value(kind: ColumnKind, stored: ValueRef<'_>) -> Option<Value> {
         }
         _ => return None,
     })
-}
-
-/// A question or a row that does not fit the table.
-pub(super) fn unfit(table: &'static Table, what: impl Into<String>) -> ReadModelError {
-    ReadModelError::Unfit { table: table.name, what: what.into() }
 }

@@ -8,16 +8,20 @@ const SLACK_DEGREES: f64 = 1e-9;
 
 /// Degrees from edge to edge; crosses the antimeridian if west exceeds east.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct GeoBox {
-    pub(super) south: f64,
-    pub(super) west: f64,
-    pub(super) north: f64,
-    pub(super) east: f64,
+pub struct GeoBox {
+    /// Southern edge.
+    pub south: f64,
+    /// Western edge.
+    pub west: f64,
+    /// Northern edge.
+    pub north: f64,
+    /// Eastern edge.
+    pub east: f64,
 }
 
 impl GeoBox {
     /// The smallest box around a circle, or a little more.
-    pub(super) fn around(latitude: f64, longitude: f64, meters: f64) -> Self {
+    pub fn around(latitude: f64, longitude: f64, meters: f64) -> Self {
         let angle = meters / EARTH_RADIUS_METERS;
         let degrees = angle.to_degrees() + SLACK_DEGREES;
         let (south, north) = (latitude - degrees, latitude + degrees);
@@ -37,7 +41,7 @@ impl GeoBox {
     }
 
     /// The ranges of longitude it covers: two if it crosses the antimeridian.
-    pub(super) fn longitudes(&self) -> Vec<(f64, f64)> {
+    pub fn longitudes(&self) -> Vec<(f64, f64)> {
         if self.west <= self.east {
             return vec![(self.west, self.east)];
         }
@@ -46,7 +50,7 @@ impl GeoBox {
 }
 
 /// The distance along a great circle, by the haversine formula; points are (latitude, longitude).
-pub(super) fn meters_between(from: (f64, f64), to: (f64, f64)) -> f64 {
+pub fn meters_between(from: (f64, f64), to: (f64, f64)) -> f64 {
     let half_latitude = ((to.0 - from.0).to_radians() / 2.0).sin();
     let half_longitude = ((to.1 - from.1).to_radians() / 2.0).sin();
     let cosines = from.0.to_radians().cos() * to.0.to_radians().cos();

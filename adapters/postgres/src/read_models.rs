@@ -1,0 +1,193 @@
+//! Read models in tables of a PostgreSQL schema.
+//!
+//! Commits go through connections that do not wait for the disk; queries through connections of
+//! their own, each in one snapshot, and neither waits for the other. The tables of a generation are
+//! made by [`schema`], the catalogue of generations is in [`catalogue`], commits are written by
+//! [`writer`], questions are answered by [`query`]. Absent on purpose: what the rows mean;
+//! projections know.
+
+mod catalogue;
+mod query;
+mod schema;
+mod value;
+mod writer;
+
+use std::num::NonZeroU32;
+
+use async_trait::async_trait;
+use freehold_ports::{
+    Filter, Generation, GenerationId, GlobalPosition, Key, Page, Query, ReadModelError, ReadModels,
+    Row, RowChange, Table, TableChanges,
+};
+use sqlx::postgres::PgPool;
+
+use crate::database::{Database, Migration, OpenError, Part};
+use query::Planner;
+
+pub(crate) const SCHEMA: Part = Part {
+    name: "read_models",
+    migrations: &[Migration {
+        number: 101,
+        sql: include_str!("../../../migrations/postgres/0101_generations_of_read_models.sql"),
+    }],
+};
+
+/// How often a question is asked again whose generation is dropped while it is answered: each time
+/// another one has become active meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// The read models of one schema.
+pub struct PostgresReadModels {
+    database: Database,
+    /// Commits, and what they read before.
+    writers: PgPool,
+    /// Queries.
+    readers: PgPool,
+    planner: Planner,
+}
+
+impl PostgresReadModels {
+    /// Opens the read models in a database, making or migrating what is needed.
+    ///
+    /// Any number of processes may.
+    pub async fn open(database: Database) -> Result<Self, OpenError> {
+        database.migrate(&SCHEMA).await?;
+        let (writers, readers) = (database.row_writers(), database.row_readers());
+        Ok(Self { database, writers, readers, planner: Planner::default() })
+    }
+
+    /// What became of a failure to read a generation's table: the table may be gone with it.
+    async fn of_generation(
+        &self,
+        generation: &GenerationId,
+        error: ReadModelError,
+    ) -> ReadModelError {
+        if !is_gone(&error) {
+            return error;
+        }
+        match catalogue::checkpoint(&self.writers, generation).await {
+            Ok(_) => error,
+            Err(why) => why,
+        }
+    }
+}
+
+fn unavailable(error: sqlx::Error) -> ReadModelError {
+    ReadModelError::Unavailable { source: error.into() }
+}
+
+/// Whether a table was not there.
+fn is_gone(error: &ReadModelError) -> bool {
+    let ReadModelError::Unavailable { source } = error else { return false };
+    match source.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some("42P01"),
+        _ => false,
+    }
+}
+
+#[async_trait]
+impl ReadModels for PostgresReadModels {
+    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
+        catalogue::generations(&self.writers, projection).await
+    }
+
+    async fn create_generation(
+        &self,
+        projection: &str,
+        version: u32,
+        tables: &'static [&'static Table],
+    ) -> Result<GenerationId, ReadModelError> {
+        for table in tables {
+            table.check_declaration()?;
+            schema::check_names(table)?;
+        }
+        catalogue::create(self.database.pool(), projection, version, tables).await
+    }
+
+    async fn prepare(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        catalogue::prepare(&self.database, &generation).await
+    }
+
+    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.prepare(generation.clone()).await?;
+        catalogue::swap(self.database.pool(), &generation).await
+    }
+
+    async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        catalogue::drop_generation(self.database.pool(), &generation).await
+    }
+
+    async fn fetch(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Row>, ReadModelError> {
+        keys.iter().try_for_each(|key| table.check_key(&key.0))?;
+        match writer::fetch(&self.writers, &generation, table, &keys).await {
+            Err(error) => Err(self.of_generation(&generation, error).await),
+            fetched => fetched,
+        }
+    }
+
+    async fn commit(
+        &self,
+        generation: GenerationId,
+        from: GlobalPosition,
+        to: GlobalPosition,
+        changes: Vec<TableChanges>,
+    ) -> Result<(), ReadModelError> {
+        for TableChanges { table, changes } in &changes {
+            changes.iter().try_for_each(|change| match change {
+                RowChange::Put(row) => table.check_row(row),
+                RowChange::Delete(key) => table.check_key(&key.0),
+            })?;
+        }
+        writer::commit(&self.writers, &generation, from, to, &changes).await
+    }
+
+    async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
+        query.check()?;
+        schema::check_words(query.table, &query.filters)?;
+        let mut attempt = 1;
+        loop {
+            match query::page(&self.readers, &self.planner, projection, &query).await {
+                Err(error) if is_gone(&error) && attempt < ATTEMPTS => attempt += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn count(
+        &self,
+        projection: &str,
+        table: &'static Table,
+        filters: Vec<Filter>,
+    ) -> Result<u64, ReadModelError> {
+        table.check_filters(&filters)?;
+        schema::check_words(table, &filters)?;
+        let mut attempt = 1;
+        loop {
+            match query::count(&self.readers, &self.planner, projection, table, &filters).await {
+                Err(error) if is_gone(&error) && attempt < ATTEMPTS => attempt += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn scan(
+        &self,
+        generation: GenerationId,
+        table: &'static Table,
+        after: Option<Key>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<Row>, ReadModelError> {
+        if let Some(key) = &after {
+            table.check_key(&key.0)?;
+        }
+        match writer::scan(&self.writers, &generation, table, after.as_ref(), limit).await {
+            Err(error) => Err(self.of_generation(&generation, error).await),
+            scanned => scanned,
+        }
+    }
+}

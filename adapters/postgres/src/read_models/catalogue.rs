@@ -1,0 +1,323 @@
+//! Which generations there are: rows beside the rows, in the same schema and transactions.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use freehold_ports::{
+    Generation, GenerationId, GenerationState, GlobalPosition, ReadModelError, Table,
+};
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Executor, Postgres};
+
+use super::schema::{self, PhysicalTable};
+use super::unavailable;
+use crate::database::Database;
+
+/// Making indexes may take long, and needs memory to sort in.
+const PREPARING: &str = "SET statement_timeout = 0;
+     SET lock_timeout = 0;
+     SET maintenance_work_mem = '256MB'";
+
+pub(super) async fn generations(
+    pool: &PgPool,
+    projection: &str,
+) -> Result<Vec<Generation>, ReadModelError> {
+    let rows: Vec<(i64, i64, String, i64)> = sqlx::query_as(
+        "SELECT number, version, state, checkpoint FROM generation
+         WHERE projection = $1 ORDER BY number",
+    )
+    .bind(projection)
+    .fetch_all(pool)
+    .await
+    .map_err(unavailable)?;
+    let projection: Arc<str> = Arc::from(projection);
+    let generation = |(number, version, state, checkpoint): (i64, i64, String, i64)| Generation {
+        id: GenerationId { projection: projection.clone(), number: number as u32 },
+        version: version as u32,
+        state: match &*state {
+            "active" => GenerationState::Active,
+            "retired" => GenerationState::Retired,
+            _ => GenerationState::Building,
+        },
+        checkpoint: GlobalPosition(checkpoint as u64),
+    };
+    Ok(rows.into_iter().map(generation).collect())
+}
+
+/// The number and the checkpoint of the generation that answers queries.
+pub(super) async fn active(
+    connection: &mut PgConnection,
+    projection: &str,
+) -> Result<(u32, GlobalPosition), ReadModelError> {
+    let active: Option<(i64, i64)> = sqlx::query_as(
+        "SELECT number, checkpoint FROM generation WHERE projection = $1 AND state = 'active'",
+    )
+    .bind(projection)
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
+    let (number, checkpoint) =
+        active.ok_or_else(|| ReadModelError::NotBuilt(Arc::from(projection)))?;
+    Ok((number as u32, GlobalPosition(checkpoint as u64)))
+}
+
+/// How far a generation is.
+pub(super) async fn checkpoint(
+    executor: impl Executor<'_, Database = Postgres>,
+    generation: &GenerationId,
+) -> Result<GlobalPosition, ReadModelError> {
+    let checkpoint: Option<i64> = sqlx::query_scalar(
+        "SELECT checkpoint FROM generation WHERE projection = $1 AND number = $2",
+    )
+    .bind(&*generation.projection)
+    .bind(i64::from(generation.number))
+    .fetch_optional(executor)
+    .await
+    .map_err(unavailable)?;
+    let checkpoint = checkpoint.ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))?;
+    Ok(GlobalPosition(checkpoint as u64))
+}
+
+/// Moves a checkpoint, whose row is then locked until the transaction ends: whoever moves it too
+/// waits, and then finds it moved.
+pub(super) async fn move_checkpoint(
+    connection: &mut PgConnection,
+    generation: &GenerationId,
+    from: GlobalPosition,
+    to: GlobalPosition,
+) -> Result<(), ReadModelError> {
+    let moved = sqlx::query(
+        "UPDATE generation SET checkpoint = $4
+         WHERE projection = $1 AND number = $2 AND checkpoint = $3",
+    )
+    .bind(&*generation.projection)
+    .bind(i64::from(generation.number))
+    .bind(from.0 as i64)
+    .bind(to.0 as i64)
+    .execute(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    if moved.rows_affected() == 1 {
+        return Ok(());
+    }
+    let actual = checkpoint(connection, generation).await?;
+    let generation = generation.clone();
+    Err(ReadModelError::CheckpointMoved { generation, expected: from, actual })
+}
+
+pub(super) async fn create(
+    pool: &PgPool,
+    projection: &str,
+    version: u32,
+    tables: &[&'static Table],
+) -> Result<GenerationId, ReadModelError> {
+    let mut transaction = pool.begin().await.map_err(unavailable)?;
+    let number: i64 = sqlx::query_scalar(
+        "INSERT INTO projection AS known (name, last_generation) VALUES ($1, 1)
+         ON CONFLICT (name) DO UPDATE SET last_generation = known.last_generation + 1
+         RETURNING last_generation",
+    )
+    .bind(projection)
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(unavailable)?;
+    sqlx::query(
+        "INSERT INTO generation (projection, number, version, state, checkpoint)
+         VALUES ($1, $2, $3, 'building', 0)",
+    )
+    .bind(projection)
+    .bind(number)
+    .bind(i64::from(version))
+    .execute(&mut *transaction)
+    .await
+    .map_err(unavailable)?;
+    let mut steps = Vec::new();
+    for table in tables {
+        let physical = PhysicalTable::new(table.name, number as u32);
+        let create = schema::create_rows(table, &physical);
+        transaction.execute(&*create).await.map_err(unavailable)?;
+        sqlx::query(
+            "INSERT INTO generation_table (projection, number, name, declaration)
+             VALUES ($1, $2, $3, $4)",
+        )
+        .bind(projection)
+        .bind(number)
+        .bind(table.name)
+        .bind(table.declaration())
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        steps.extend(schema::steps(table, &physical));
+    }
+    sqlx::query(
+        "INSERT INTO generation_step (projection, number, step, statement)
+         SELECT $1, $2, step, statement
+         FROM unnest($3::text[]) WITH ORDINALITY AS steps (statement, step)",
+    )
+    .bind(projection)
+    .bind(number)
+    .bind(steps)
+    .execute(&mut *transaction)
+    .await
+    .map_err(unavailable)?;
+    transaction.commit().await.map_err(unavailable)?;
+    Ok(GenerationId { projection: Arc::from(projection), number: number as u32 })
+}
+
+/// Does everything that a generation lacks, each step by itself; one process at a time.
+///
+/// Another one waits, and then finds it done. A step that is done twice changes nothing.
+pub(super) async fn prepare(
+    database: &Database,
+    generation: &GenerationId,
+) -> Result<(), ReadModelError> {
+    let mut connection = database.pool().acquire().await.map_err(unavailable)?;
+    if missing_steps(&mut connection, generation).await?.is_empty() {
+        return Ok(());
+    }
+    drop(connection);
+    // A lock of the session: it ends with this connection, however this ends.
+    let mut turn = database.connect().await.map_err(unavailable)?;
+    turn.execute(PREPARING).await.map_err(unavailable)?;
+    sqlx::query("SELECT pg_advisory_lock(hashtext('freehold generation'), hashtext($1))")
+        .bind(format!("{}/{}", generation.projection, generation.number))
+        .execute(&mut turn)
+        .await
+        .map_err(unavailable)?;
+    let steps = Mutex::new(missing_steps(&mut turn, generation).await?);
+    let mut other = database.connect().await.map_err(unavailable)?;
+    other.execute(PREPARING).await.map_err(unavailable)?;
+    let (one, two) = tokio::join!(
+        take_steps(&mut turn, generation, &steps),
+        take_steps(&mut other, generation, &steps),
+    );
+    one.and(two)
+}
+
+/// Does one step after the other.
+async fn take_steps(
+    connection: &mut PgConnection,
+    generation: &GenerationId,
+    steps: &Mutex<VecDeque<(i64, String)>>,
+) -> Result<(), ReadModelError> {
+    let next = || steps.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    while let Some((step, statement)) = next() {
+        connection.execute(&*statement).await.map_err(unavailable)?;
+        sqlx::query(
+            "DELETE FROM generation_step WHERE projection = $1 AND number = $2 AND step = $3",
+        )
+        .bind(&*generation.projection)
+        .bind(i64::from(generation.number))
+        .bind(step)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    }
+    Ok(())
+}
+
+/// What a generation lacks before it may answer queries.
+async fn missing_steps(
+    connection: &mut PgConnection,
+    generation: &GenerationId,
+) -> Result<VecDeque<(i64, String)>, ReadModelError> {
+    checkpoint(&mut *connection, generation).await?;
+    let steps: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT step, statement FROM generation_step
+         WHERE projection = $1 AND number = $2 ORDER BY step",
+    )
+    .bind(&*generation.projection)
+    .bind(i64::from(generation.number))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(unavailable)?;
+    Ok(steps.into())
+}
+
+pub(super) async fn swap(pool: &PgPool, generation: &GenerationId) -> Result<(), ReadModelError> {
+    let mut transaction = pool.begin().await.map_err(unavailable)?;
+    // Two that swap do it one after the other. A commit in the middle is waited for.
+    transaction.execute("SET LOCAL lock_timeout = '60s'").await.map_err(unavailable)?;
+    sqlx::query("SELECT FROM projection WHERE name = $1 FOR NO KEY UPDATE")
+        .bind(&*generation.projection)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+    checkpoint(&mut *transaction, generation).await?;
+    for (state, condition) in
+        [("retired", "number <> $3 AND state = 'active'"), ("active", "number = $3")]
+    {
+        let sql = format!("UPDATE generation SET state = $1 WHERE projection = $2 AND {condition}");
+        sqlx::query(&sql)
+            .bind(state)
+            .bind(&*generation.projection)
+            .bind(i64::from(generation.number))
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+    }
+    transaction.commit().await.map_err(unavailable)
+}
+
+pub(super) async fn drop_generation(
+    pool: &PgPool,
+    generation: &GenerationId,
+) -> Result<(), ReadModelError> {
+    let of = (&*generation.projection, i64::from(generation.number));
+    let mut transaction = pool.begin().await.map_err(unavailable)?;
+    let state: Option<String> = sqlx::query_scalar(
+        "SELECT state FROM generation WHERE projection = $1 AND number = $2 FOR UPDATE",
+    )
+    .bind(of.0)
+    .bind(of.1)
+    .fetch_optional(&mut *transaction)
+    .await
+    .map_err(unavailable)?;
+    match state.as_deref() {
+        None => return Err(ReadModelError::NoGeneration(generation.clone())),
+        Some("active") => return Err(ReadModelError::Active(generation.clone())),
+        Some(_) => {}
+    }
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM generation_table WHERE projection = $1 AND number = $2",
+    )
+    .bind(of.0)
+    .bind(of.1)
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(unavailable)?;
+    for name in names {
+        let physical = PhysicalTable::new(&name, generation.number);
+        let drop = format!("DROP TABLE \"{}\"", physical.rows());
+        transaction.execute(&*drop).await.map_err(unavailable)?;
+    }
+    for catalogue in ["generation_step", "generation_table", "generation"] {
+        let sql = format!("DELETE FROM {catalogue} WHERE projection = $1 AND number = $2");
+        sqlx::query(&sql)
+            .bind(of.0)
+            .bind(of.1)
+            .execute(&mut *transaction)
+            .await
+            .map_err(unavailable)?;
+    }
+    transaction.commit().await.map_err(unavailable)
+}
+
+/// The declaration that a generation's table was made from.
+pub(super) async fn declaration(
+    connection: &mut PgConnection,
+    projection: &str,
+    number: u32,
+    table: &str,
+) -> Result<Option<String>, ReadModelError> {
+    sqlx::query_scalar(
+        "SELECT declaration FROM generation_table
+         WHERE projection = $1 AND number = $2 AND name = $3",
+    )
+    .bind(projection)
+    .bind(i64::from(number))
+    .bind(table)
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)
+}
