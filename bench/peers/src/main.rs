@@ -97,8 +97,8 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers");
     // The private one is stopped and deleted when this function ends.
     let server = Postgres::given_or_start(&server_options())?;
-    let record = folder.join(if arguments.quick { "quick.ndjson" } else { "runs.ndjson" });
-    let place = Place { url: server.url().to_owned(), folder, record };
+    let results = if arguments.quick { folder.join("quick") } else { folder.clone() };
+    let place = Place { url: server.url().to_owned(), folder, results };
     let mut plan = Plan::new(arguments.quick);
     plan.seconds = arguments.seconds.unwrap_or(plan.seconds);
     // What was measured otherwise is not taken for the same.
@@ -126,9 +126,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     }
     let report = Report::new(&place.measured(settings)?);
     let (table, rows) = (report.markdown(settings), report.ndjson());
-    std::fs::write(place.folder.join("table.md"), &table)?;
-    std::fs::write(place.folder.join("rows.ndjson"), &rows)?;
-    std::fs::write(place.folder.join("chart.svg"), report.chart())?;
+    std::fs::write(place.results.join("table.md"), &table)?;
+    std::fs::write(place.results.join("rows.ndjson"), &rows)?;
+    std::fs::write(place.results.join("chart.svg"), report.chart())?;
     match arguments.format {
         Format::Table => print!("{table}"),
         Format::Ndjson => print!("{rows}"),

@@ -49,16 +49,20 @@ pub(crate) struct Fsync {
 pub(crate) struct Place {
     /// The server that all share.
     pub(crate) url: String,
-    /// Installs, the history and what comes out.
+    /// Installs and the history.
     pub(crate) folder: PathBuf,
-    /// What was measured.
-    pub(crate) record: PathBuf,
+    /// What was measured, and what is made of it.
+    pub(crate) results: PathBuf,
 }
 
 impl Place {
+    fn record(&self) -> PathBuf {
+        self.results.join("runs.ndjson")
+    }
+
     /// Begins again.
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
-        match std::fs::remove_file(&self.record) {
+        match std::fs::remove_file(self.record()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
@@ -66,7 +70,7 @@ impl Place {
 
     /// Reads it, unless it was measured otherwise.
     pub(crate) fn measured(&self, settings: &str) -> anyhow::Result<Vec<Run>> {
-        let Ok(text) = std::fs::read_to_string(&self.record) else { return Ok(Vec::new()) };
+        let Ok(text) = std::fs::read_to_string(self.record()) else { return Ok(Vec::new()) };
         let Some((first, runs)) = text.split_once('\n') else { return Ok(Vec::new()) };
         if first != settings {
             return Ok(Vec::new());
@@ -82,18 +86,18 @@ impl Place {
         settings: &str,
         until: Option<Instant>,
     ) -> anyhow::Result<bool> {
-        std::fs::create_dir_all(&self.folder)?;
-        let installed = Installed::into(&self.folder);
+        std::fs::create_dir_all(&self.results)?;
+        let peers: Vec<&Peer> = PEERS.iter().filter(|peer| wanted(peer)).collect();
+        let installed = Installed::into(&self.folder, &peers);
         let events = self.folder.join("events.ndjson");
         History::write(&events)?;
         self.check_durable().await?;
         self.install_message_db(&installed).await?;
         let done = self.measured(settings)?;
         if done.is_empty() {
-            std::fs::write(&self.record, format!("{settings}\n"))?;
+            std::fs::write(self.record(), format!("{settings}\n"))?;
         }
-        let mut record = std::fs::OpenOptions::new().append(true).open(&self.record)?;
-        let peers: Vec<&Peer> = PEERS.iter().filter(|peer| wanted(peer)).collect();
+        let mut record = std::fs::OpenOptions::new().append(true).open(self.record())?;
         for round in 1..=plan.rounds {
             for &(workload, callers) in &plan.cells {
                 for turn in 0..peers.len() {
