@@ -69,7 +69,7 @@ const together = async (number, caller) =>
 
 function note(times, within, sent) {
   const answered = performance.now();
-  if (sent >= within.from && answered <= within.until) times.push(answered - sent);
+  if (answered >= within.from && answered <= within.until) times.push(answered - sent);
 }
 
 function row(name, times, within, each, unit) {

@@ -105,7 +105,7 @@ class Span:
 
     def note(self, times, sent):
         answered = time.perf_counter()
-        if sent >= self.start and answered <= self.until:
+        if self.start <= answered <= self.until:
             times.append(answered - sent)
 
     def row(self, name, times, each, unit):

@@ -251,14 +251,14 @@ impl Span {
     }
 }
 
-/// How long each took that was asked and answered within a span.
+/// How long each took that was answered within a span.
 #[derive(Default)]
 struct Times(Vec<Duration>);
 
 impl Times {
     fn note(&mut self, span: Span, asked: Instant) {
         let answered = Instant::now();
-        if asked >= span.from && answered <= span.until {
+        if (span.from..=span.until).contains(&answered) {
             self.0.push(answered - asked);
         }
     }
@@ -436,6 +436,11 @@ async fn fill(
     Ok(filled.await?.concat())
 }
 
+/// How many connections a driver over PostgreSQL has.
+fn connections(asked: &Asked) -> u32 {
+    asked.callers.clamp(FILLERS, CONNECTIONS) as u32
+}
+
 /// Connections, all open before anything is measured.
 ///
 /// - `schemas`: where names are looked up, unless it is empty.
@@ -444,7 +449,7 @@ async fn pool(asked: &Asked, schemas: &str) -> anyhow::Result<PgPool> {
     if !schemas.is_empty() {
         options = options.options([("search_path", schemas.replace(' ', ""))]);
     }
-    let connections = asked.callers.clamp(FILLERS, CONNECTIONS) as u32;
+    let connections = connections(asked);
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .test_before_acquire(false)

@@ -21,11 +21,23 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
-    pub(crate) fn into(folder: &Path) -> Self {
+    /// Installs what these peers need.
+    pub(crate) fn into(folder: &Path, peers: &[&Peer]) -> Self {
+        let when = |needed: bool,
+                    install: fn(&Path) -> anyhow::Result<PathBuf>,
+                    name: &str|
+         -> anyhow::Result<PathBuf> {
+            ensure!(needed, "no peer needs {name}");
+            install(&folder.join(name))
+        };
+        let needs_node =
+            |peer: &&Peer| matches!(peer.driver, Driver::Node(_)) || peer.store == Store::MessageDb;
+        let needs_python =
+            |peer: &&Peer| matches!(peer.driver, Driver::Python(_)) || peer.store == Store::UmaDb;
         let say = |error: anyhow::Error| format!("{error:#}");
         Self {
-            node: node(&folder.join("node")).map_err(say),
-            python: python(&folder.join("python")).map_err(say),
+            node: when(peers.iter().any(needs_node), node, "node").map_err(say),
+            python: when(peers.iter().any(needs_python), python, "python").map_err(say),
         }
     }
 

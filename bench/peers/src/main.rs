@@ -53,6 +53,9 @@ struct Arguments {
     /// Only these workloads
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<Workload>,
+    /// Only with so many callers
+    #[arg(long, value_delimiter = ',')]
+    callers: Vec<usize>,
     /// How long each is measured
     #[arg(long)]
     seconds: Option<f64>,
@@ -94,7 +97,8 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers");
     // The private one is stopped and deleted when this function ends.
     let server = Postgres::given_or_start(&server_options())?;
-    let place = Place { url: server.url().to_owned(), folder };
+    let results = if arguments.quick { folder.join("quick") } else { folder.clone() };
+    let place = Place { url: server.url().to_owned(), folder, results };
     let mut plan = Plan::new(arguments.quick);
     plan.seconds = arguments.seconds.unwrap_or(plan.seconds);
     // What was measured otherwise is not taken for the same.
@@ -107,8 +111,11 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.anew {
         place.forget()?;
     }
-    let workloads = &arguments.workloads;
-    plan.cells.retain(|(workload, _)| workloads.is_empty() || workloads.contains(workload));
+    let Arguments { workloads, callers, .. } = &arguments;
+    plan.cells.retain(|(workload, number)| {
+        (workloads.is_empty() || workloads.contains(workload))
+            && (callers.is_empty() || callers.contains(number))
+    });
     let wanted = |peer: &plan::Peer| {
         arguments.peers.is_empty()
             || arguments.peers.iter().any(|name| peer.name.starts_with(name.as_str()))
@@ -119,9 +126,9 @@ async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     }
     let report = Report::new(&place.measured(settings)?);
     let (table, rows) = (report.markdown(settings), report.ndjson());
-    std::fs::write(place.folder.join("table.md"), &table)?;
-    std::fs::write(place.folder.join("rows.ndjson"), &rows)?;
-    std::fs::write(place.folder.join("chart.svg"), report.chart())?;
+    std::fs::write(place.results.join("table.md"), &table)?;
+    std::fs::write(place.results.join("rows.ndjson"), &rows)?;
+    std::fs::write(place.results.join("chart.svg"), report.chart())?;
     match arguments.format {
         Format::Table => print!("{table}"),
         Format::Ndjson => print!("{rows}"),

@@ -152,7 +152,7 @@ impl Plan {
         cells.extend(callers.map(|callers| (W::Twenty, callers)));
         cells.extend([W::Batch10, W::Batch100, W::Batch1000].map(|batch| (batch, 16)));
         cells.extend([(W::Hot, 16), (W::Tail, 16), (W::Read, 16)]);
-        Self { cells, rounds: 3, seconds: 4.0, count: 1_000_000, fill_seconds: 30.0 }
+        Self { cells, rounds: 3, seconds: 4.0, count: 1_000_000, fill_seconds: 15.0 }
     }
 }
 

@@ -123,7 +123,7 @@ impl Report {
             .filter(|peer| self.figures.iter().any(|one| one.peer.name == peer.name))
             .collect();
         let mut text = format!(
-            "Medians of {} rounds, the lowest and the highest in brackets. {server}.\n\n",
+            "Medians of up to {} rounds, the lowest and the highest in brackets. {server}.\n\n",
             self.rounds
         );
         let names: Vec<_> = peers.iter().map(|peer| peer.name).collect();

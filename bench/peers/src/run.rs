@@ -49,14 +49,15 @@ pub(crate) struct Fsync {
 pub(crate) struct Place {
     /// The server that all share.
     pub(crate) url: String,
-    /// Installs, the history and what was measured.
+    /// Installs and the history.
     pub(crate) folder: PathBuf,
+    /// What was measured, and what is made of it.
+    pub(crate) results: PathBuf,
 }
 
 impl Place {
-    /// What was measured before.
     fn record(&self) -> PathBuf {
-        self.folder.join("runs.ndjson")
+        self.results.join("runs.ndjson")
     }
 
     /// Begins again.
@@ -85,8 +86,9 @@ impl Place {
         settings: &str,
         until: Option<Instant>,
     ) -> anyhow::Result<bool> {
-        std::fs::create_dir_all(&self.folder)?;
-        let installed = Installed::into(&self.folder);
+        std::fs::create_dir_all(&self.results)?;
+        let peers: Vec<&Peer> = PEERS.iter().filter(|peer| wanted(peer)).collect();
+        let installed = Installed::into(&self.folder, &peers);
         let events = self.folder.join("events.ndjson");
         History::write(&events)?;
         self.check_durable().await?;
@@ -96,7 +98,6 @@ impl Place {
             std::fs::write(self.record(), format!("{settings}\n"))?;
         }
         let mut record = std::fs::OpenOptions::new().append(true).open(self.record())?;
-        let peers: Vec<&Peer> = PEERS.iter().filter(|peer| wanted(peer)).collect();
         for round in 1..=plan.rounds {
             for &(workload, callers) in &plan.cells {
                 for turn in 0..peers.len() {

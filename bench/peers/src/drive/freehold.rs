@@ -27,7 +27,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) async fn open(asked: &Asked, history: Arc<History>) -> anyhow::Result<Self> {
-        let database = Database::at(&asked.url)?;
+        let database = Database::with_pool_size(&asked.url, super::connections(asked))?;
         let store = PostgresEventStore::open(database, LogOptions::default()).await?;
         let provenance = Provenance {
             tenant: "default".into(),
