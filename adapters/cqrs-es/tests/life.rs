@@ -336,7 +336,10 @@ async fn old_events_are_lifted_also_under_a_snapshot() {
     );
     repository(&stores).persist::<Account>(&[old], None).await.unwrap();
     let upcasters = || -> Vec<Box<dyn EventUpcaster>> {
-        let lift = |payload: serde_json::Value| json!({ "Deposited": { "amount": payload["Deposited"]["cents"].as_i64().unwrap() / 100 } });
+        let lift = |payload: serde_json::Value| {
+            let cents = payload["Deposited"]["cents"].as_i64().unwrap();
+            json!({ "Deposited": { "amount": cents / 100 } })
+        };
         vec![Box::new(SemanticVersionEventUpcaster::new("Deposited", "1.0", Box::new(lift)))]
     };
     let store = || {

@@ -68,7 +68,7 @@ pub enum PostgresEsError {
 }
 
 impl PostgresEsTable {
-    /// A table of a database; without a schema the first of the session's `search_path` that has it.
+    /// A table of a database; without a schema the first of the `search_path` that has it.
     pub fn new(database: Database, schema: Option<&str>, table: &str) -> Self {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let names = schema.into_iter().chain([table]).map(quoted);

@@ -134,8 +134,8 @@ impl PostgresEs {
                 0 => Ok(()),
                 _ => Err(CliError::new(
                     Exit::Conflict,
-                    "not all events fit to what the log holds; those above and what follows them in \
-                     their aggregates are not stored",
+                    "not all events fit to what the log holds; those above and what follows them \
+                     in their aggregates are not stored",
                 )),
             }
         })

@@ -172,11 +172,11 @@ async fn read_logs(
             };
             give(Page::Events(page.events, answers)).await?;
         }
-        let mut after = None;
-        while with_answers {
+        let (mut after, mut more) = (None, with_answers);
+        while more {
             let answers = ports.restore.answers_without_events(log, after, ANSWERS).await?;
-            let Some(last) = answers.last() else { break };
-            after = Some(last.command_id);
+            after = answers.last().map(|last| last.command_id);
+            more = after.is_some();
             let known = |answer: &RecordedAnswer| answer.answer.position.0 <= begin.events;
             give(Page::Answers(answers.into_iter().filter(known).collect())).await?;
         }

@@ -140,9 +140,9 @@ pub enum TransferError {
     },
     /// Rows that another log made would be taken for rows of this one.
     #[error(
-        "the read model {projection} of this store has seen position {checkpoint}, but its log {log} \
-         ends at {head}: it was made of another log. Delete the read models (read_models.sqlite, or \
-         the database) and import again; they are made anew"
+        "the read model {projection} of this store has seen position {checkpoint}, but its log \
+         {log} ends at {head}: it was made of another log. Delete the read models \
+         (read_models.sqlite, or the database) and import again; they are made anew"
     )]
     OtherReadModel {
         /// Which projection.
