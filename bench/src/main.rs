@@ -13,7 +13,7 @@ mod read;
 mod rebuild;
 mod search;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ enum Bench {
 enum Store {
     Sqlite,
     Memory,
-    /// `append` and `read` only, on the server that `TEST_POSTGRES_URL` names or a private one.
+    /// The server that `TEST_POSTGRES_URL` names, or a private one.
     Postgres,
 }
 
@@ -96,6 +96,15 @@ struct Setting {
     folder: PathBuf,
     /// Where schemas are made, for PostgreSQL.
     server: Option<Postgres>,
+}
+
+/// What serves, with its stores; they are gone with the value.
+struct Serving {
+    config: Config,
+    node: Node,
+    /// On the disk to measure.
+    folder: tempfile::TempDir,
+    _place: Place,
 }
 
 /// Where the log of one measurement lies, gone with the value.
@@ -114,14 +123,16 @@ impl Setting {
         )
     }
 
-    /// What serves, with its stores in that folder; nothing that this machine sets counts.
-    async fn open_node(&self, folder: &Path) -> anyhow::Result<(Config, Node)> {
-        let file = folder.join("freehold.toml");
-        std::fs::write(&file, "")?;
-        let url = match self.store {
-            Store::Sqlite => format!("sqlite:{}", folder.display()),
-            Store::Memory => "memory:".to_owned(),
-            Store::Postgres => bail!("PostgreSQL has the benches append and read"),
+    /// What serves, on empty stores; nothing that this machine sets counts.
+    async fn serve(&self) -> anyhow::Result<Serving> {
+        let folder = self.fresh_folder()?;
+        let file = folder.path().join("freehold.toml");
+        std::fs::write(&file, format!("[vault]\nmaster_key = '{}'\n", "5a".repeat(32)))?;
+        let place = self.fresh_place().await?;
+        let url = match &place {
+            Place::Folder(folder) => format!("sqlite:{}", folder.path().display()),
+            Place::Memory => "memory:".to_owned(),
+            Place::Schema(schema) => schema.url(),
         };
         let flags = vec![
             ("http.listen", "--listen", "127.0.0.1:0".to_owned()),
@@ -130,7 +141,7 @@ impl Setting {
         let sources = Sources { file: Some(file), flags, ..Sources::default() };
         let config = sources.load().map_err(|errors| anyhow!("{errors}"))?.config;
         let node = Node::open(&config).await?;
-        Ok((config, node))
+        Ok(Serving { config, node, folder, _place: place })
     }
 
     /// Whether a row with those parameters is to be measured.
@@ -201,10 +212,7 @@ async fn main() -> anyhow::Result<()> {
         },
     };
     let mut output = Output::new(arguments.format);
-    let wanted = |bench| match arguments.bench {
-        Some(named) => named == bench,
-        None => setting.store != Store::Postgres || matches!(bench, Bench::Append | Bench::Read),
-    };
+    let wanted = |bench| arguments.bench.is_none_or(|named| named == bench);
     if wanted(Bench::Append) {
         append::run(&setting, &mut output).await?;
     }

@@ -50,7 +50,7 @@ impl Schema {
         Ok(Database::at(&self.url())?)
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let separator = if self.server.contains('?') { '&' } else { '?' };
         format!("{}{separator}options=-csearch_path%3D{}", self.server, self.name)
     }
