@@ -14,6 +14,9 @@ use crate::{event_store, key_vault, read_models};
 
 /// Connections of one pool, unless said.
 const CONNECTIONS: u32 = 10;
+/// A connection that was idle so long is tried before something is trusted to it; always to try
+/// one would be a round trip more for each call.
+pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long a caller waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a check waits for a connection before it looks why there is none.
@@ -552,6 +555,12 @@ fn pool_of(options: PgConnectOptions, size: u32, first: &'static str) -> PgPool 
         .acquire_timeout(PATIENCE)
         .after_connect(move |connection, _| {
             Box::pin(async move { sqlx::query(first).execute(connection).await.map(drop) })
+        })
+        .test_before_acquire(false)
+        .before_acquire(|connection, now| {
+            Box::pin(
+                async move { Ok(now.idle_for < TRUSTED_FOR || connection.ping().await.is_ok()) },
+            )
         })
         .connect_lazy_with(options)
 }

@@ -21,13 +21,11 @@ use super::LogRow;
 use super::batch::{Columns, Decided, LookedUp, Memory, NameIds, Stream, Verdict, decide};
 use super::keeping::Partitions;
 use super::queue::{Queue, Waiting};
-use crate::database::Database;
+use crate::database::{Database, TRUSTED_FOR};
 use crate::recently_used::RecentlyUsed;
 
 /// Longer than the server itself gives any statement, so that its answer comes first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(45);
-/// A connection that was idle so long is tried before a batch is trusted to it.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// So many batches are looked up before they are written after one was not as assumed: a client
 /// that repeats its commands, or another process on the same streams, rarely stops at one.
 const CAREFUL_BATCHES: u32 = 64;
