@@ -138,7 +138,6 @@ impl Keeper {
 
     async fn poll_heads(self) {
         loop {
-            sleep(POLL_INTERVAL).await;
             for log in &*self.logs {
                 let standing = sqlx::query_as(STANDING).bind(log.id).bind(log.epoch);
                 let standing: Result<Option<(i64, bool, i64)>, _> =
@@ -163,6 +162,7 @@ impl Keeper {
                 let gauge = metrics::gauge!("freehold_postgres_connections_limit", "pool" => name);
                 gauge.set(f64::from(limit));
             }
+            sleep(POLL_INTERVAL).await;
         }
     }
 
