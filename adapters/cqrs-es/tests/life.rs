@@ -206,7 +206,8 @@ async fn lives(stores: Stores, restarted: impl AsyncFnOnce(Stores) -> Stores) {
 
 /// Also those of commands with several events, and after they were deleted.
 async fn snapshots_are_exact(stores: &Stores) {
-    let with_snapshots: [(&str, fn(FreeholdEventRepository) -> Store); 2] = [
+    type MakeStore = fn(FreeholdEventRepository) -> Store;
+    let with_snapshots: [(&str, MakeStore); 2] = [
         ("S-3", |repository| PersistedEventStore::new_snapshot_store(repository, 3)),
         ("S-all", PersistedEventStore::new_aggregate_store),
     ];
