@@ -37,6 +37,7 @@ impl Schema {
     }
 
     /// Its database.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn database(&self) -> Database {
         Database::at(&self.url()).unwrap()
     }
