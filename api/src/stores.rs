@@ -186,11 +186,12 @@ impl Stores {
             clock: Arc::new(SystemClock),
             queue_requests: config.store.queue_max_requests,
             queue_bytes: config.store.queue_max_bytes,
-            replica,
+            replica: replica.clone(),
             ..freehold_postgres::LogOptions::default()
         };
         let log = PostgresEventStore::open(database.clone(), options).await;
         let log = log.map_err(|source| failed(url, source))?;
+        check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
         let vault = PostgresKeyVault::open(of_keys, master_key.bytes()).await?;
         Self::of_postgres(url, logs, database, keys, log, vault).await
@@ -204,8 +205,10 @@ impl Stores {
         let Databases { database, keys, replica } = Databases::of(url, config)?;
         let there = PostgresEventStore::logs_in(&database).await;
         let logs = all_logs(there.map_err(|source| failed(url, source))?);
-        let log = PostgresEventStore::open_read_only(database.clone(), logs.clone(), replica).await;
-        let log = log.map_err(|source| failed(url, source))?;
+        let log =
+            PostgresEventStore::open_read_only(database.clone(), logs.clone(), replica.clone());
+        let log = log.await.map_err(|source| failed(url, source))?;
+        check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
         let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await?;
         Self::of_postgres(url, logs, database, keys, log, vault).await
@@ -358,6 +361,16 @@ fn all_logs(others: Vec<LogName>) -> Vec<LogName> {
         }
     }
     logs
+}
+
+/// What another database holds must not get into the read models of this one.
+async fn check_replica(
+    log: &PostgresEventStore,
+    replica: Option<Database>,
+) -> Result<(), StoresError> {
+    let Some(replica) = replica else { return Ok(()) };
+    let checked = log.check_replica(&replica).await;
+    checked.map_err(|source| StoresError::Postgres { key: "store.read_url", source })
 }
 
 fn check_folder(folder: &Path) -> Result<(), StoresError> {

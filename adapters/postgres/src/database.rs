@@ -24,6 +24,23 @@ const SOON: Duration = Duration::from_secs(1);
 /// The oldest server that is tested.
 const OLDEST_SERVER: i32 = 150_000;
 
+/// What may stand behind the question mark of an address, beside `options[...]`.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
 /// What every session starts with. Times are in milliseconds.
 ///
 /// Appends rely on "read committed": what is read under the log's lock must be newer than the lock.
@@ -202,6 +219,9 @@ pub enum OpenError {
         /// The number of the migration.
         number: i32,
     },
+    /// What was given as a replica follows another database, or none.
+    #[error("it is no replica of the database of the log; name one of the same server, or none")]
+    NoReplica,
     /// A migration was applied that reads otherwise in this release.
     #[error("migration {number} is not what was applied to this schema; use an official release")]
     OtherMigration {
@@ -260,6 +280,7 @@ impl Database {
         if !["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(address(sqlx::Error::Configuration("another scheme".into())));
         }
+        check_parameters(url).map_err(|what| address(sqlx::Error::Configuration(what.into())))?;
         let options = PgConnectOptions::from_str(url).map_err(address)?;
         let name = options.get_application_name().unwrap_or("freehold").to_owned();
         let options = options
@@ -552,6 +573,23 @@ fn said(error: &sqlx::Error) -> String {
         sqlx::Error::Tls(error) | sqlx::Error::Configuration(error) => error.to_string(),
         error => error.to_string(),
     }
+}
+
+/// Refuses what the driver would pass over: `sslmod=verify-full` must not mean no TLS.
+fn check_parameters(url: &str) -> Result<(), String> {
+    let Some((_, query)) = url.split_once('?') else { return Ok(()) };
+    let names = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    let known = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
+    let Some(name) = names.filter(|name| !name.is_empty()).find(|name| !known(name)) else {
+        return Ok(());
+    };
+    // It may be a part of something else, of a password with a question mark.
+    let name = match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    {
+        true => name,
+        false => "like the one there",
+    };
+    Err(format!("no parameter {name}; there are {}", PARAMETERS.join(", ")))
 }
 
 /// A pool that connects when it is first used; each session begins with a statement.

@@ -26,6 +26,7 @@ use freehold_ports::{
 };
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use uuid::Uuid;
 
 use self::keeping::{Keeper, Partitions};
 use self::queue::{Queue, Rejected, Waiting};
@@ -233,6 +234,46 @@ impl PostgresEventStore {
             beside: Mutex::default(),
             database,
         })
+    }
+
+    /// Makes sure that a database holds the same logs as this one, maybe a little behind: the schema
+    /// was made at the same moment, and the newest event there is the same one here.
+    ///
+    /// - Errors: [`OpenError::NoReplica`] if it does not, or why it cannot be asked.
+    pub async fn check_replica(&self, replica: &Database) -> Result<(), OpenError> {
+        const MADE: &str =
+            "SELECT applied_at::text FROM migration WHERE part = 'log' AND number = 1";
+        const NEWEST: &str = "SELECT position, event_id FROM event WHERE log_id = $1
+             ORDER BY position DESC LIMIT 1";
+        const SAME: &str = "SELECT event_id = $3 FROM event WHERE log_id = $1 AND position = $2";
+        let here = self.database.pool();
+        let made: String = sqlx::query_scalar(MADE)
+            .fetch_one(here)
+            .await
+            .map_err(|error| self.database.why(error))?;
+        let mut there = replica.first_connection().await?;
+        let copied: Option<String> = match sqlx::query_scalar(MADE).fetch_optional(&mut there).await
+        {
+            Ok(copied) => copied,
+            // No such table: somebody else's database.
+            Err(sqlx::Error::Database(_)) => None,
+            Err(error) => return Err(replica.why(error)),
+        };
+        if copied.as_ref() != Some(&made) {
+            return Err(OpenError::NoReplica);
+        }
+        for log in &*self.logs {
+            let newest = sqlx::query_as(NEWEST).bind(log.id).fetch_optional(&mut there).await;
+            let newest: Option<(i64, Uuid)> = newest.map_err(|error| replica.why(error))?;
+            let Some((position, event)) = newest else { continue };
+            let same = sqlx::query_scalar(SAME).bind(log.id).bind(position).bind(event);
+            let same: Option<bool> =
+                same.fetch_optional(here).await.map_err(|error| self.database.why(error))?;
+            if same != Some(true) {
+                return Err(OpenError::NoReplica);
+            }
+        }
+        Ok(())
     }
 
     /// The logs to which this process writes no more, as they have another history now than when

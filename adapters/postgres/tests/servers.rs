@@ -27,6 +27,7 @@ async fn pages_come_from_the_replica_and_what_precedes_a_decision_from_the_prima
     let store = open(primary.url(), Some(replica.url())).await.unwrap();
     let mut operator = PgConnection::connect(replica.url()).await.unwrap();
     reach(&store, 1).await;
+    store.check_replica(&Database::at(replica.url()).unwrap()).await.unwrap();
 
     sqlx::query("SELECT pg_wal_replay_pause()").execute(&mut operator).await.unwrap();
     let note = a_note();
@@ -45,6 +46,35 @@ async fn pages_come_from_the_replica_and_what_precedes_a_decision_from_the_prima
     reach(&store, 2).await;
     primary.kill9().unwrap();
     reach(&store, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL on this machine"]
+async fn what_is_no_replica_of_the_log_is_refused() {
+    let server = Postgres::start(&Options::default()).unwrap();
+    let mut operator = PgConnection::connect(server.url()).await.unwrap();
+    for name in ["ours", "theirs", "nothing"] {
+        sqlx::raw_sql(&format!("CREATE DATABASE {name}")).execute(&mut operator).await.unwrap();
+    }
+    let at = |name: &str| server.url().replace("/postgres", &format!("/{name}"));
+    let store = open(&at("ours"), None).await.unwrap();
+    store.append(a_note()).await.unwrap();
+    open(&at("theirs"), None).await.unwrap().append(a_note()).await.unwrap();
+
+    for name in ["theirs", "nothing"] {
+        let checked = store.check_replica(&Database::at(&at(name)).unwrap()).await;
+        assert!(matches!(checked, Err(OpenError::NoReplica)), "{name}: {checked:?}");
+    }
+    store.check_replica(&Database::at(&at("ours")).unwrap()).await.unwrap();
+}
+
+#[test]
+fn a_parameter_that_the_driver_would_pass_over_is_refused() {
+    let refused = |url| Database::at(url).unwrap_err().to_string();
+    let said = refused("postgres://freehold@127.0.0.1/freehold?sslmod=verify-full");
+    assert!(said.contains("no parameter sslmod; there are"), "{said}");
+    let said = refused("postgres://freehold:hunter?two@127.0.0.1/freehold");
+    assert!(!said.contains("two@"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -389,7 +389,8 @@ impl From<StoresError> for CliError {
                     | OpenError::Forbidden { .. }
                     | OpenError::OldServer { .. }
                     | OpenError::NewerSchema { .. }
-                    | OpenError::OtherMigration { .. },
+                    | OpenError::OtherMigration { .. }
+                    | OpenError::NoReplica,
                 ..
             } => Exit::Refused,
             StoresError::Open(_) | StoresError::Postgres { .. } | StoresError::Vault(_) => {

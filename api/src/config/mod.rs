@@ -328,6 +328,10 @@ impl TryFrom<String> for StoreUrl {
                 Err("a scheme that this release knows")
             }
             _ if url.is_empty() => Err("a folder"),
+            // What else programs take as a database's address is no name of a folder.
+            _ if url.contains("host=") || url.contains("dbname=") => {
+                Err("postgres://user@host:port/database, where it names a database")
+            }
             _ => Ok(Self::Sqlite(url.into())),
         }
     }
