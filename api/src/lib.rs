@@ -14,3 +14,4 @@ mod placeholder;
 pub mod platform;
 pub mod stores;
 pub mod telemetry;
+pub mod transfer;

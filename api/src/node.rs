@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_ports::{EventStore, LogName, SystemClock};
+use freehold_ports::{GenerationState, SystemClock};
 use freehold_projections::{Projections, SubscriptionState, models};
 
 use crate::config::Config;
@@ -27,8 +27,8 @@ pub struct Node {
 
 impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
-    pub fn open(config: &Config) -> Result<Self, StoresError> {
-        let stores = Stores::open(config)?;
+    pub async fn open(config: &Config) -> Result<Self, StoresError> {
+        let stores = Stores::open(config).await?;
         let clock = Arc::new(SystemClock);
         let options =
             ExecutorOptions { policy: config.policy.into(), ..ExecutorOptions::default() };
@@ -74,35 +74,44 @@ impl Node {
 
     /// What must hold for this process to serve.
     pub fn checks(&self) -> Vec<Check> {
-        let store = self.platform.store.clone();
+        let stores = self.stores.clone();
         let projections = self.projections.clone();
+        let models = self.stores.models.clone();
         let clock = self.platform.clock.clone();
         let budget = self.lag_budget;
         vec![
             Check::new("store", move || {
-                let store: Arc<dyn EventStore> = store.clone();
-                async move {
-                    let head = store.head(&LogName::DOMAIN).await;
-                    head.map(|_| ()).map_err(|error| error.to_string())
-                }
+                let stores = stores.clone();
+                async move { stores.check().await }
             }),
             Check::new("projections", move || {
+                let (projections, models) = (projections.clone(), models.clone());
                 let now = clock.now();
-                let late = projections.statuses().into_iter().filter_map(|projection| {
-                    let name = projection.name;
-                    let lag = projection.live.lag(now);
-                    match &projection.live.state {
-                        SubscriptionState::Failed(failure) => {
-                            Some(format!("{name} failed: {}", failure.error))
+                async move {
+                    let mut late = Vec::new();
+                    for projection in projections.statuses() {
+                        let name = projection.name;
+                        let lag = projection.live.lag(now);
+                        match &projection.live.state {
+                            SubscriptionState::Failed(failure) => {
+                                late.push(format!("{name} failed: {}", failure.error));
+                            }
+                            _ if lag > budget => {
+                                late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64()));
+                            }
+                            // While a generation is filled another one may answer.
+                            SubscriptionState::CatchingUp => {
+                                let generations = models.generations(name).await;
+                                let generations = generations.map_err(|error| error.to_string())?;
+                                if !generations.iter().any(|g| g.state == GenerationState::Active) {
+                                    late.push(format!("{name} is being built"));
+                                }
+                            }
+                            _ => {}
                         }
-                        _ if lag > budget => {
-                            Some(format!("{name} is {:.1} s behind", lag.as_secs_f64()))
-                        }
-                        _ => None,
                     }
-                });
-                let late: Vec<String> = late.collect();
-                async move { if late.is_empty() { Ok(()) } else { Err(late.join("; ")) } }
+                    if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
+                }
             }),
         ]
     }

@@ -5,75 +5,128 @@ use std::sync::Arc;
 
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    EventCodec, EventStore, KeyVault, LogName, ReadModels, SnapshotStore, SystemClock, VaultError,
+    EventCodec, EventStore, KeyVault, LogName, ReadError, ReadModels, RestoreKeys, RestoreLog,
+    SnapshotStore, SystemClock, VaultError,
+};
+use freehold_postgres::{
+    Database, OpenError as PostgresError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
 };
 use freehold_sqlite::{LogOptions, OpenError, SqliteEventStore, SqliteKeyVault, SqliteReadModels};
 
-use crate::config::{Config, MasterKey, MasterKeyError, StoreUrl};
+use crate::config::{Config, MasterKey, MasterKeyError, PostgresUrl, StoreUrl};
 
-/// Every log there is.
+/// The logs of every store; it may hold others, of applications that were imported.
 pub const LOGS: [LogName; 2] = [LogName::DOMAIN, LogName::INTERACTIONS];
 
 /// Logs, keys and read models of one deployment.
 #[derive(Clone)]
 pub struct Stores {
+    /// Which logs there are, [`LOGS`] first.
+    pub logs: Vec<LogName>,
     /// The logs.
     pub events: Arc<dyn EventStore>,
+    /// The logs, to be moved.
+    pub restore: Arc<dyn RestoreLog>,
     /// Shortcuts to aggregate states.
     pub snapshots: Arc<dyn SnapshotStore>,
     /// The keys of people.
     pub vault: Arc<dyn KeyVault>,
+    /// The same, to be moved; none where they are in memory.
+    pub keys: Option<Arc<dyn RestoreKeys>>,
     /// Between typed events and stored bytes.
     pub codec: EventCodec,
     /// What queries read.
     pub models: Arc<dyn ReadModels>,
-    /// The files behind them; none where they are in memory.
-    pub sqlite: Option<SqliteFiles>,
+    backing: Backing,
 }
 
-/// Stores in files, to close and to check them.
+/// What is behind the ports, to check and to close it.
 #[derive(Clone)]
-pub struct SqliteFiles {
-    /// The logs.
-    pub log: Arc<SqliteEventStore>,
-    vault: Arc<SqliteKeyVault>,
-    models: Arc<SqliteReadModels>,
+enum Backing {
+    Memory,
+    Sqlite {
+        log: Arc<SqliteEventStore>,
+        vault: Arc<SqliteKeyVault>,
+        models: Arc<SqliteReadModels>,
+    },
+    /// The database of the log, then that of the keys if it is another one.
+    Postgres {
+        databases: Vec<Database>,
+        log: Arc<PostgresEventStore>,
+    },
 }
 
 /// Why stores could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoresError {
-    /// There is no log in the folder, and the command only reads.
-    #[error("there is no log in {}; start with `freehold serve` or `freehold demo`", .0.display())]
-    Nothing(PathBuf),
+    /// There is no log, and the command only reads.
+    #[error("there is no log in {0}; start with `freehold serve` or `freehold demo`")]
+    Nothing(String),
     /// The configuration names a file where a folder is meant.
     #[error("{} is a file; store.url names a folder, such as sqlite:./data", .0.display())]
     NotAFolder(PathBuf),
-    /// The command needs files, and the configuration says memory.
+    /// The command needs what stays, and the configuration says memory.
     #[error("store.url is memory:, which no other process can see; name a folder with --store")]
     InMemory,
+    /// The command is about a database server.
+    #[error(
+        "store.url is not a PostgreSQL address; this command is about several processes on one"
+    )]
+    NotPostgres,
     /// The master key is not there.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     /// A file cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The database cannot be used.
+    #[error("{key}: {source}")]
+    Postgres {
+        /// The key that names it.
+        key: &'static str,
+        /// What is wrong.
+        source: PostgresError,
+    },
     /// The key vault cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
 impl Stores {
-    /// Opens everything to read and write, making what is not there; only one process can.
-    pub fn open(config: &Config) -> Result<Self, StoresError> {
-        let folder = match &config.store.url {
-            StoreUrl::Sqlite(folder) => folder,
-            StoreUrl::Memory => return Self::in_memory(&MasterKey::obtain(config)?),
-        };
+    /// Opens everything to read and write, making what is not there; of a folder, only one process
+    /// can.
+    pub async fn open(config: &Config) -> Result<Self, StoresError> {
+        Self::open_with(config, &[]).await
+    }
+
+    /// Opens everything to read and write, with further logs, which are made if they are not there.
+    pub async fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
+        match &config.store.url {
+            StoreUrl::Sqlite(folder) => Self::open_folder(folder, config, further),
+            StoreUrl::Postgres(url) => Self::open_database(url, config, further).await,
+            StoreUrl::Memory => Self::in_memory(&MasterKey::obtain(config)?, further),
+        }
+    }
+
+    /// Opens everything to read, beside processes that write or alone.
+    pub async fn open_read_only(config: &Config) -> Result<Self, StoresError> {
+        match &config.store.url {
+            StoreUrl::Sqlite(folder) => Self::open_folder_read_only(folder, config),
+            StoreUrl::Postgres(url) => Self::open_database_read_only(url, config).await,
+            StoreUrl::Memory => Err(StoresError::InMemory),
+        }
+    }
+
+    fn open_folder(
+        folder: &Path,
+        config: &Config,
+        further: &[LogName],
+    ) -> Result<Self, StoresError> {
         check_folder(folder)?;
         let master_key = MasterKey::obtain(config)?;
+        let logs = all_logs([SqliteEventStore::logs_in(folder)?, further.to_vec()].concat());
         let options = LogOptions {
-            logs: LOGS.to_vec(),
+            logs: logs.clone(),
             clock: Arc::new(SystemClock),
             queue_requests: config.store.queue_max_requests,
             queue_bytes: config.store.queue_max_bytes,
@@ -82,64 +135,229 @@ impl Stores {
         let log = Arc::new(SqliteEventStore::open(folder, options)?);
         let vault = Arc::new(SqliteKeyVault::open(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
-        Ok(Self::of_sqlite(log, vault, models))
+        Ok(Self::of_sqlite(logs, log, vault, models))
     }
 
-    /// Opens everything to read, beside a process that writes or alone.
-    pub fn open_read_only(config: &Config) -> Result<Self, StoresError> {
-        let folder = config.store.url.folder().ok_or(StoresError::InMemory)?;
+    fn open_folder_read_only(folder: &Path, config: &Config) -> Result<Self, StoresError> {
         check_folder(folder)?;
         if !folder.join("log.sqlite").exists() {
-            return Err(StoresError::Nothing(folder.to_owned()));
+            return Err(StoresError::Nothing(folder.display().to_string()));
         }
         let master_key = MasterKey::obtain(config)?;
-        let log = Arc::new(SqliteEventStore::open_read_only(folder, LOGS.to_vec())?);
+        let logs = all_logs(SqliteEventStore::logs_in(folder)?);
+        let log = Arc::new(SqliteEventStore::open_read_only(folder, logs.clone())?);
         let vault = Arc::new(SqliteKeyVault::open_read_only(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
-        Ok(Self::of_sqlite(log, vault, models))
+        Ok(Self::of_sqlite(logs, log, vault, models))
     }
 
     fn of_sqlite(
+        logs: Vec<LogName>,
         log: Arc<SqliteEventStore>,
         vault: Arc<SqliteKeyVault>,
         models: Arc<SqliteReadModels>,
     ) -> Self {
         let codec = EventCodec::new(vault.clone());
         Self {
+            logs,
             events: log.clone(),
+            restore: log.clone(),
             snapshots: log.clone(),
             vault: vault.clone(),
+            keys: Some(vault.clone()),
             codec,
             models: models.clone(),
-            sqlite: Some(SqliteFiles { log, vault, models }),
+            backing: Backing::Sqlite { log, vault, models },
         }
     }
 
-    fn in_memory(master_key: &MasterKey) -> Result<Self, StoresError> {
-        let log = Arc::new(MemoryEventStore::new(LOGS, Arc::new(SystemClock)));
-        let vault = Arc::new(MemoryKeyVault::new(*master_key.bytes()));
+    async fn open_database(
+        url: &PostgresUrl,
+        config: &Config,
+        further: &[LogName],
+    ) -> Result<Self, StoresError> {
+        let master_key = MasterKey::obtain(config)?;
+        let Databases { database, keys, replica } = Databases::of(url, config)?;
+        let there = PostgresEventStore::logs_in(&database).await;
+        let there = there.map_err(|source| failed(url, source))?;
+        let logs = all_logs([there, further.to_vec()].concat());
+        let options = freehold_postgres::LogOptions {
+            logs: logs.clone(),
+            clock: Arc::new(SystemClock),
+            queue_requests: config.store.queue_max_requests,
+            queue_bytes: config.store.queue_max_bytes,
+            replica,
+            ..freehold_postgres::LogOptions::default()
+        };
+        let log = PostgresEventStore::open(database.clone(), options).await;
+        let log = log.map_err(|source| failed(url, source))?;
+        let of_keys = keys.clone().unwrap_or_else(|| database.clone());
+        let vault = PostgresKeyVault::open(of_keys, master_key.bytes()).await?;
+        Self::of_postgres(url, logs, database, keys, log, vault).await
+    }
+
+    async fn open_database_read_only(
+        url: &PostgresUrl,
+        config: &Config,
+    ) -> Result<Self, StoresError> {
+        let master_key = MasterKey::obtain(config)?;
+        let Databases { database, keys, replica } = Databases::of(url, config)?;
+        let there = PostgresEventStore::logs_in(&database).await;
+        let logs = all_logs(there.map_err(|source| failed(url, source))?);
+        let log = PostgresEventStore::open_read_only(database.clone(), logs.clone(), replica).await;
+        let log = log.map_err(|source| failed(url, source))?;
+        let of_keys = keys.clone().unwrap_or_else(|| database.clone());
+        let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await?;
+        Self::of_postgres(url, logs, database, keys, log, vault).await
+    }
+
+    async fn of_postgres(
+        url: &PostgresUrl,
+        logs: Vec<LogName>,
+        database: Database,
+        keys: Option<Database>,
+        log: PostgresEventStore,
+        vault: PostgresKeyVault,
+    ) -> Result<Self, StoresError> {
+        let (log, vault) = (Arc::new(log), Arc::new(vault));
+        let models = PostgresReadModels::open(database.clone()).await;
+        let models = models.map_err(|source| failed(url, source))?;
         Ok(Self {
+            logs,
             events: log.clone(),
-            snapshots: log,
-            codec: EventCodec::new(vault.clone()),
-            vault,
-            models: Arc::new(SqliteReadModels::in_memory()?),
-            sqlite: None,
+            restore: log.clone(),
+            snapshots: log.clone(),
+            vault: vault.clone(),
+            keys: Some(vault.clone()),
+            codec: EventCodec::new(vault),
+            models: Arc::new(models),
+            backing: Backing::Postgres {
+                databases: [Some(database), keys].into_iter().flatten().collect(),
+                log,
+            },
         })
     }
 
-    /// Stores and answers what waits, empties the write-ahead logs and gives the files free.
-    pub async fn close(&self) {
-        let Some(SqliteFiles { log, vault, models }) = &self.sqlite else { return };
-        log.close().await;
-        // Nothing is lost: what stands in a write-ahead log is stored.
-        if let Err(error) = vault.close().await {
-            tracing::warn!(%error, "the write-ahead log of the keys was not emptied");
-        }
-        if let Err(error) = models.close().await {
-            tracing::warn!(%error, "the write-ahead log of the read models was not emptied");
+    fn in_memory(master_key: &MasterKey, further: &[LogName]) -> Result<Self, StoresError> {
+        let logs = all_logs(further.to_vec());
+        let log = Arc::new(MemoryEventStore::new(logs.clone(), Arc::new(SystemClock)));
+        let vault = Arc::new(MemoryKeyVault::new(*master_key.bytes()));
+        Ok(Self {
+            logs,
+            events: log.clone(),
+            restore: log.clone(),
+            snapshots: log,
+            keys: None,
+            codec: EventCodec::new(vault.clone()),
+            vault,
+            models: Arc::new(SqliteReadModels::in_memory()?),
+            backing: Backing::Memory,
+        })
+    }
+
+    /// What in the logs contradicts itself, in words; reads everything.
+    pub async fn check_integrity(&self) -> Result<Vec<String>, ReadError> {
+        match &self.backing {
+            Backing::Memory => Ok(Vec::new()),
+            Backing::Sqlite { log, .. } => log.check_integrity().await,
+            Backing::Postgres { log, .. } => log.check_integrity().await,
         }
     }
+
+    /// Whether this process can write, in words for operators.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        if let Backing::Postgres { databases, log } = &self.backing {
+            for database in databases {
+                database.check().await.map_err(|error| error.to_string())?;
+            }
+            if let Some(log) = log.fenced().first() {
+                return Err(format!(
+                    "the log {log} was fenced, or lost events, since this process opened it; \
+                     restart this process"
+                ));
+            }
+        }
+        self.events.head(&LogName::DOMAIN).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Stores and answers what waits, empties write-ahead logs of files and gives them free, and
+    /// takes leave of servers.
+    pub async fn close(&self) {
+        match &self.backing {
+            Backing::Memory => {}
+            Backing::Sqlite { log, vault, models } => {
+                log.close().await;
+                // Nothing is lost: what stands in a write-ahead log is stored.
+                if let Err(error) = vault.close().await {
+                    tracing::warn!(%error, "the write-ahead log of the keys was not emptied");
+                }
+                if let Err(error) = models.close().await {
+                    tracing::warn!(%error, "the write-ahead log of the read models was not emptied");
+                }
+            }
+            Backing::Postgres { log, databases } => {
+                log.close().await;
+                for database in databases {
+                    database.close().await;
+                }
+            }
+        }
+    }
+}
+
+/// The databases that a deployment on PostgreSQL uses.
+struct Databases {
+    database: Database,
+    /// Where keys are, if not in the same.
+    keys: Option<Database>,
+    replica: Option<Database>,
+}
+
+impl Databases {
+    /// Nothing is connected yet.
+    fn of(url: &PostgresUrl, config: &Config) -> Result<Self, StoresError> {
+        let at = |key, url: &PostgresUrl| {
+            let database = Database::with_pool_size(url.as_str(), config.store.pool_size);
+            database.map_err(|source| StoresError::Postgres { key, source })
+        };
+        let database = at("store.url", url)?;
+        let other =
+            |key, url: &Option<PostgresUrl>| url.as_ref().map(|url| at(key, url)).transpose();
+        let keys = other("store.keys_url", &config.store.keys_url)?;
+        if let Some(keys) = &keys {
+            database.count_with("keys", keys);
+        }
+        let replica = other("store.read_url", &config.store.read_url)?;
+        Ok(Self { database, keys, replica })
+    }
+}
+
+/// The database that the configuration names, for what is asked of it and not of the stores.
+///
+/// - Errors: [`StoresError::NotPostgres`] where it names another store.
+pub fn database(config: &Config) -> Result<Database, StoresError> {
+    match &config.store.url {
+        StoreUrl::Postgres(url) => Ok(Databases::of(url, config)?.database),
+        StoreUrl::Sqlite(_) | StoreUrl::Memory => Err(StoresError::NotPostgres),
+    }
+}
+
+fn failed(url: &PostgresUrl, source: PostgresError) -> StoresError {
+    match source {
+        PostgresError::Nothing => StoresError::Nothing(format!("{url:?}")),
+        source => StoresError::Postgres { key: "store.url", source },
+    }
+}
+
+/// Those of every store, then the others, each once.
+fn all_logs(others: Vec<LogName>) -> Vec<LogName> {
+    let mut logs = LOGS.to_vec();
+    for log in others {
+        if !logs.contains(&log) {
+            logs.push(log);
+        }
+    }
+    logs
 }
 
 fn check_folder(folder: &Path) -> Result<(), StoresError> {

@@ -116,8 +116,25 @@ fn describe() {
         Unit::Count,
         "Appends that were waiting and became one commit"
     );
+    describe_counter!(
+        "freehold_append_batches_decided_again_total",
+        "Batches of appends that another process came before, on PostgreSQL"
+    );
     seconds("freehold_append_commit_seconds", "Time until a batch of appends was on the disk");
     seconds("freehold_log_checkpoint_seconds", "Time to copy the write-ahead log into its file");
+    describe_gauge!(
+        "freehold_postgres_connections",
+        "Connections of this process by pool and state: idle, in_use"
+    );
+    describe_gauge!("freehold_postgres_connections_limit", "Connections that a pool may have");
+    describe_gauge!(
+        "freehold_log_prepared_events",
+        "How many more events fit into the partitions that are made; it must not come near 0"
+    );
+    describe_gauge!(
+        "freehold_log_fenced",
+        "1 once this process may not write to the log until it is restarted, else 0"
+    );
     describe_gauge!("freehold_subscription_position", "Last position whose effects are stored");
     describe_gauge!("freehold_subscription_head_position", "Last known position of the log");
     describe_gauge!(
@@ -126,6 +143,10 @@ fn describe() {
         "Age of the oldest event not handled yet; 0 when there is none"
     );
     describe_gauge!("freehold_subscription_failed", "1 while it cannot go on, else 0");
+    describe_gauge!(
+        "freehold_subscription_standing_by",
+        "1 while another process does the work and this one watches it, else 0"
+    );
     describe_counter!("freehold_subscription_events_total", "Events handled");
     describe_counter!("freehold_subscription_failures_total", "Attempts that failed");
     describe_gauge!("freehold_build_info", "1, with the version of this program as a label");

@@ -28,7 +28,7 @@ fn lines(output: &Output) -> Vec<Value> {
 #[test]
 fn config_show_says_where_each_value_came_from() {
     let output = freehold(&["config", "show", "--origin", "--store", "elsewhere"])
-        .env("FREEHOLD__STORE__READERS", "7")
+        .env("FREEHOLD__STORE__POOL_SIZE", "7")
         .env("FREEHOLD__VAULT__MASTER_KEY", "ab".repeat(32))
         .env("REDIS_URL", "redis://r")
         .output()
@@ -36,8 +36,8 @@ fn config_show_says_where_each_value_came_from() {
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let rows = lines(&output);
     let row = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap();
-    assert_eq!(row("store.readers")["origin"], "FREEHOLD__STORE__READERS");
-    assert_eq!(row("store.readers")["value"], "7");
+    assert_eq!(row("store.pool_size")["origin"], "FREEHOLD__STORE__POOL_SIZE");
+    assert_eq!(row("store.pool_size")["value"], "7");
     assert_eq!(row("store.url")["origin"], "--store");
     assert_eq!(row("vault.master_key")["value"], "***");
     assert_eq!(row("http.max_body_bytes")["unit"], "bytes");

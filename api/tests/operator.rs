@@ -222,6 +222,30 @@ fn checks_of_a_store_print_what_they_compared() {
     assert_eq!(checked, json!({"sound": true, "positions": positions, "findings": []}));
 }
 
+/// A log that was restored without its read models: they know events that it does not have.
+#[test]
+fn doctor_finds_read_models_that_are_ahead_of_their_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = imported(folder.path(), "reference,beds\np-1,2\n", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let store = folder.path().join("store");
+    assert_eq!(run(&store, &["projection", "rebuild", "listings"]).status.code(), Some(0));
+    assert_eq!(run(&store, &["doctor"]).status.code(), Some(0));
+    for file in std::fs::read_dir(&store).unwrap() {
+        let path = file.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("log.sqlite") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(run(&store, &["db", "migrate"]).status.code(), Some(0));
+
+    let output = run(&store, &["doctor"]);
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    let finding = lines(&output)[0]["findings"][0].as_str().unwrap().to_owned();
+    assert!(finding.contains("beyond the end of the log domain at 0"), "{finding}");
+    assert!(finding.contains("freehold projection rebuild listings"), "{finding}");
+}
+
 #[test]
 fn reading_events_says_when_there_are_more() {
     let folder = tempfile::tempdir().unwrap();

@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
 use crate::output::{Fsync, Latency, Output, Row};
-use crate::{Setting, TENANT, limit};
+use crate::{Serving, Setting, TENANT, limit};
 
 /// How many properties the feed has.
 const PROPERTIES: u64 = 10_000;
@@ -54,10 +54,9 @@ pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Resul
 }
 
 async fn measure(setting: &Setting, load: Load, output: &mut Output) -> anyhow::Result<()> {
-    let folder = setting.fresh_folder()?;
-    let (config, node) = setting.open_node(folder.path())?;
+    let Serving { config, node, folder, .. } = &setting.serve().await?;
     node.start();
-    let server = Server::bind(&config, application(&config, &node), Metrics::of_process()).await?;
+    let server = Server::bind(config, application(config, node), Metrics::of_process()).await?;
     let address = server.address();
     let (stop, asked_to_stop) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async {
@@ -68,15 +67,15 @@ async fn measure(setting: &Setting, load: Load, output: &mut Output) -> anyhow::
     let known = Load { events_per_second: u64::MAX, events_per_request: 50, connections: 16 };
     let answers = send(address, known, PROPERTIES / 50, PATIENCE, register).await?;
     ensure!(answers.iter().all(|answer| answer.refused == 0), "a property was refused");
-    wait_until_visible(&node, &answers).await?;
+    wait_until_visible(node, &answers).await?;
 
     let before = limit::fsync_us(folder.path())?;
-    let seen = Seen::watch(&node)?;
+    let seen = Seen::watch(node)?;
     let requests = load.events_per_second * setting.duration.as_secs() / load.events_per_request;
     let started = Instant::now();
     let answers = send(address, load, requests, setting.duration * 2, change_price).await?;
     let took = started.elapsed();
-    wait_until_visible(&node, &answers).await?;
+    wait_until_visible(node, &answers).await?;
     let seen = seen.end();
     let after = limit::fsync_us(folder.path())?;
 

@@ -30,10 +30,10 @@ pub(crate) fn fsync_us(folder: &Path) -> anyhow::Result<f64> {
     Ok(times[times.len() / 2].as_secs_f64() * 1e6)
 }
 
-/// Rows a second written for single-event requests, one of each caller in a durable transaction.
+/// Requests a second whose rows are written, one of each caller in a durable transaction.
 pub(crate) fn rows_written(
     folder: &Path,
-    callers: usize,
+    callers: Vec<Caller>,
     duration: Duration,
 ) -> anyhow::Result<f64> {
     let connection = Connection::open(folder.join("limit.sqlite"))?;
@@ -52,8 +52,8 @@ pub(crate) fn rows_written(
     let mut command =
         connection.prepare("INSERT INTO command_domain VALUES (?1, ?2, ?3, ?4, 1, ?5)")?;
     let mut tag = connection.prepare("INSERT INTO tag_domain VALUES (?1, 1, ?2)")?;
-    let mut callers: Vec<_> = (0..callers).map(|_| (Caller::new(), 0)).collect();
-    let (mut position, mut streams) = (0_i64, 0_i64);
+    let mut callers: Vec<_> = callers.into_iter().map(|caller| (caller, 0)).collect();
+    let (mut position, mut streams, mut written) = (0_i64, 0_i64, 0_u64);
     let mut time = Duration::ZERO;
     while time < duration {
         // Making the requests is the callers' work, not the store's.
@@ -61,7 +61,6 @@ pub(crate) fn rows_written(
         let started = Instant::now();
         connection.execute_batch("BEGIN IMMEDIATE")?;
         for ((_, stream_id), request) in callers.iter_mut().zip(&requests) {
-            position += 1;
             let ExpectedVersion::Exactly(StreamVersion(before)) = request.expected else {
                 bail!("callers say which version they expect");
             };
@@ -70,34 +69,38 @@ pub(crate) fn rows_written(
                 *stream_id = streams;
                 stream.execute(params![streams, request.stream.as_str()])?;
             }
-            let version = before as i64 + 1;
-            let new = &request.events[0];
-            event.execute(params![
-                position,
-                *stream_id,
-                version,
-                new.occurred_at.timestamp_micros(),
-                new.occurred_at.timestamp_micros(),
-                new.event_id.0.as_bytes(),
-                request.command_id.0.as_bytes(),
-                request.provenance.correlation_id.as_ref().map(Uuid::as_bytes),
-                request.provenance.causation_id.as_ref().map(Uuid::as_bytes),
-                new.tags[0].as_str(),
-                &*new.payload,
-            ])?;
+            let mut version = before as i64;
+            for new in &request.events {
+                position += 1;
+                version += 1;
+                event.execute(params![
+                    position,
+                    *stream_id,
+                    version,
+                    new.occurred_at.timestamp_micros(),
+                    new.occurred_at.timestamp_micros(),
+                    new.event_id.0.as_bytes(),
+                    request.command_id.0.as_bytes(),
+                    request.provenance.correlation_id.as_ref().map(Uuid::as_bytes),
+                    request.provenance.causation_id.as_ref().map(Uuid::as_bytes),
+                    new.tags[0].as_str(),
+                    &*new.payload,
+                ])?;
+                tag.execute(params![new.tags[0].as_str(), position])?;
+            }
             command.execute(params![
                 request.command_id.0.as_bytes(),
                 request.fingerprint.0,
                 version,
                 position,
-                new.occurred_at.timestamp_micros(),
+                request.events[0].occurred_at.timestamp_micros(),
             ])?;
-            tag.execute(params![new.tags[0].as_str(), position])?;
+            written += 1;
         }
         connection.execute_batch("COMMIT")?;
         time += started.elapsed();
     }
-    Ok(position as f64 / time.as_secs_f64())
+    Ok(written as f64 / time.as_secs_f64())
 }
 
 /// Rows a second read from a store's file in pages of `page`, every column looked at.

@@ -8,23 +8,28 @@ mod ingest;
 mod limit;
 mod made_up;
 mod output;
+mod postgres;
 mod read;
 mod rebuild;
 mod search;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Parser, ValueEnum};
 use freehold::config::{Config, Sources};
 use freehold::node::Node;
 use freehold_memory::MemoryEventStore;
 use freehold_ports::EventStore;
+use freehold_postgres::PostgresEventStore;
+use freehold_servers::Postgres;
 use freehold_sqlite::{LogOptions, SqliteEventStore};
+use serde_json::{Map, Value};
 
 use self::output::{Format, Output};
+use self::postgres::Schema;
 
 /// Who owns the data of every bench.
 const TENANT: &str = "default";
@@ -43,6 +48,12 @@ struct Arguments {
     /// How many made-up events `rebuild` folds, instead of its own number.
     #[arg(long)]
     events: Option<u64>,
+    /// On PostgreSQL, how many events the log of `append` and `read` holds before they begin.
+    #[arg(long, default_value_t = 0)]
+    stored: u64,
+    /// Of `append`, only rows whose parameters contain this, such as `callers=64`.
+    #[arg(long)]
+    row: Option<String>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -69,6 +80,8 @@ enum Bench {
 enum Store {
     Sqlite,
     Memory,
+    /// The server that `TEST_POSTGRES_URL` names, or a private one.
+    Postgres,
 }
 
 /// What every bench gets.
@@ -78,7 +91,27 @@ struct Setting {
     duration: Duration,
     quick: bool,
     events: Option<u64>,
+    stored: u64,
+    row: Option<String>,
     folder: PathBuf,
+    /// Where schemas are made, for PostgreSQL.
+    server: Option<Postgres>,
+}
+
+/// What serves, with its stores; they are gone with the value.
+struct Serving {
+    config: Config,
+    node: Node,
+    /// On the disk to measure.
+    folder: tempfile::TempDir,
+    _place: Place,
+}
+
+/// Where the log of one measurement lies, gone with the value.
+enum Place {
+    Folder(tempfile::TempDir),
+    Memory,
+    Schema(Schema),
 }
 
 impl Setting {
@@ -90,13 +123,16 @@ impl Setting {
         )
     }
 
-    /// What serves, with its stores in that folder; nothing that this machine sets counts.
-    fn open_node(&self, folder: &Path) -> anyhow::Result<(Config, Node)> {
-        let file = folder.join("freehold.toml");
-        std::fs::write(&file, "")?;
-        let url = match self.store {
-            Store::Sqlite => format!("sqlite:{}", folder.display()),
-            Store::Memory => "memory:".to_owned(),
+    /// What serves, on empty stores; nothing that this machine sets counts.
+    async fn serve(&self) -> anyhow::Result<Serving> {
+        let folder = self.fresh_folder()?;
+        let file = folder.path().join("freehold.toml");
+        std::fs::write(&file, format!("[vault]\nmaster_key = '{}'\n", "5a".repeat(32)))?;
+        let place = self.fresh_place().await?;
+        let url = match &place {
+            Place::Folder(folder) => format!("sqlite:{}", folder.path().display()),
+            Place::Memory => "memory:".to_owned(),
+            Place::Schema(schema) => schema.url(),
         };
         let flags = vec![
             ("http.listen", "--listen", "127.0.0.1:0".to_owned()),
@@ -104,15 +140,24 @@ impl Setting {
         ];
         let sources = Sources { file: Some(file), flags, ..Sources::default() };
         let config = sources.load().map_err(|errors| anyhow!("{errors}"))?.config;
-        let node = Node::open(&config)?;
-        Ok((config, node))
+        let node = Node::open(&config).await?;
+        Ok(Serving { config, node, folder, _place: place })
     }
 
-    /// An empty store in that folder.
-    fn open_store(&self, folder: &Path) -> anyhow::Result<Arc<dyn EventStore>> {
+    /// Whether a row with those parameters is to be measured.
+    fn wants(&self, parameters: &Map<String, Value>) -> bool {
+        self.row.as_ref().is_none_or(|row| output::in_words(parameters).contains(row))
+    }
+
+    /// An empty place for a log.
+    async fn fresh_place(&self) -> anyhow::Result<Place> {
         Ok(match self.store {
-            Store::Sqlite => Arc::new(SqliteEventStore::open(folder, LogOptions::default())?),
-            Store::Memory => Arc::new(MemoryEventStore::default()),
+            Store::Sqlite => Place::Folder(self.fresh_folder()?),
+            Store::Memory => Place::Memory,
+            Store::Postgres => {
+                let server = self.server.as_ref().context("no server was started")?;
+                Place::Schema(Schema::make(server.url()).await?)
+            }
         })
     }
 
@@ -120,7 +165,33 @@ impl Setting {
         match self.store {
             Store::Sqlite => "sqlite",
             Store::Memory => "memory",
+            Store::Postgres => "postgres",
         }
+    }
+}
+
+impl Place {
+    /// Puts events into a log that nobody has opened yet.
+    async fn fill(&self, events: u64, of_stream: u64) -> anyhow::Result<()> {
+        let Self::Schema(schema) = self else { bail!("`--stored` is for PostgreSQL") };
+        drop(self.open().await?); // makes the tables
+        schema.fill(events, of_stream).await?;
+        drop(self.open().await?); // makes the partitions that come next
+        Ok(())
+    }
+
+    /// The store there, as one more process would open it.
+    async fn open(&self) -> anyhow::Result<Arc<dyn EventStore>> {
+        Ok(match self {
+            Self::Folder(folder) => {
+                Arc::new(SqliteEventStore::open(folder.path(), LogOptions::default())?)
+            }
+            Self::Memory => Arc::new(MemoryEventStore::default()),
+            Self::Schema(schema) => {
+                let options = freehold_postgres::LogOptions::default();
+                Arc::new(PostgresEventStore::open(schema.database()?, options).await?)
+            }
+        })
     }
 }
 
@@ -132,7 +203,13 @@ async fn main() -> anyhow::Result<()> {
         duration: Duration::from_secs(if arguments.quick { 3 } else { 10 }),
         quick: arguments.quick,
         events: arguments.events,
+        stored: arguments.stored,
+        row: arguments.row,
         folder: arguments.folder,
+        server: match arguments.store {
+            Store::Postgres => Some(postgres::server()?),
+            Store::Sqlite | Store::Memory => None,
+        },
     };
     let mut output = Output::new(arguments.format);
     let wanted = |bench| arguments.bench.is_none_or(|named| named == bench);

@@ -99,8 +99,6 @@ impl Output {
             );
             self.headed = true;
         }
-        let parameters: Vec<_> =
-            row.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let milliseconds = |pick: fn(&Latency) -> f64| {
             row.latency.as_ref().map_or(String::new(), |latency| format!("{:.2}", pick(latency)))
         };
@@ -108,7 +106,7 @@ impl Output {
             "{:<8} {:<8} {:<62} {:>12.0} {:<10} {:>8} {:>8} {:>8} {:>12} {:>6} {:>14}",
             row.bench,
             row.store,
-            parameters.join(" "),
+            in_words(&row.parameters),
             row.value,
             row.unit,
             milliseconds(|latency| latency.p50_ms),
@@ -119,6 +117,15 @@ impl Output {
             format!("{:.0} / {:.0}", row.fsync_us.before, row.fsync_us.after),
         );
     }
+}
+
+/// `callers=64 load=hot stream`.
+pub(crate) fn in_words(parameters: &Map<String, Value>) -> String {
+    let words = parameters.iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name}={text}"),
+        value => format!("{name}={value}"),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The commit that is measured, if this is a checkout with git at hand.

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::made_up::Home;
 use crate::output::{Fsync, Output, Row};
-use crate::{Setting, TENANT, limit};
+use crate::{Serving, Setting, TENANT, limit};
 
 const EVENTS_OF_HOME: u64 = 10;
 /// How many homes change at the same time.
@@ -44,15 +44,14 @@ pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Resul
 }
 
 async fn measure(setting: &Setting, source: Source, output: &mut Output) -> anyhow::Result<()> {
-    let folder = setting.fresh_folder()?;
-    let (_, node) = setting.open_node(folder.path())?;
+    let Serving { node, folder, .. } = &setting.serve().await?;
     let name = match source {
         Source::Demo => {
             import_demo(&node.platform, TENANT.into(), &Silent).await?;
             "demo"
         }
         Source::MadeUp { events } => {
-            fill(&node, events / EVENTS_OF_HOME).await?;
+            fill(node, events / EVENTS_OF_HOME).await?;
             "made-up"
         }
     };

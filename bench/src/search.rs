@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::made_up::{CITIES, Dice, Home, SOURCE};
 use crate::output::{Fsync, Latency, Output, Row};
-use crate::{Setting, TENANT, limit};
+use crate::{Serving, Setting, TENANT, limit};
 
 const SEARCH: &str = "query Search($filter: ListingFilter, $order: ListingOrder, $after: String) {
     listings(filter: $filter, orderBy: $order, first: 20, after: $after) {
@@ -42,8 +42,7 @@ const PAGES_BEFORE: usize = 500;
 
 pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Result<()> {
     let (listings, questions) = if setting.quick { (100_000, 300) } else { (1_000_000, 1_000) };
-    let folder = setting.fresh_folder()?;
-    let (_, node) = setting.open_node(folder.path())?;
+    let Serving { node, folder, .. } = &setting.serve().await?;
     fill(&*node.platform.models, listings).await?;
     let asker = Asker { schema: schema(node.platform.clone(), Limits::default()) };
     for (name, question) in QUESTIONS {

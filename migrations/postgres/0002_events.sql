@@ -6,9 +6,11 @@ CREATE TABLE stream (
     id bigint NOT NULL,
     version bigint NOT NULL, -- of its last event
     last_position bigint NOT NULL,
-    name text NOT NULL,
+    name text COLLATE "C" NOT NULL, -- compared byte by byte, whatever the database's language
     PRIMARY KEY (log_id, id)
-) WITH (fillfactor = 80);
+-- Streams that began together go on together: one batch may update every row of a page, and only
+-- with room for all of them does no index get a new entry.
+) WITH (fillfactor = 50);
 
 CREATE UNIQUE INDEX stream_name ON stream (name, log_id);
 
@@ -39,7 +41,7 @@ CREATE TABLE tag (
     position bigint NOT NULL,
     tenant_id integer NOT NULL,
     log_id smallint NOT NULL,
-    tag text NOT NULL,
+    tag text COLLATE "C" NOT NULL,
     PRIMARY KEY (tag, tenant_id, log_id, position)
 );
 

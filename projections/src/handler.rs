@@ -53,6 +53,9 @@ pub enum HandleError {
     /// What it needs did not work; trying again may help.
     #[error("{}", chain(&**.0))]
     Unavailable(#[from] StoreFailure),
+    /// Another process moved the checkpoint: it does the same work, and one is enough.
+    #[error("another process does this work")]
+    Elsewhere,
     /// Its checkpoint is now another one, by intent: go on from there at once.
     #[error("the checkpoint is now another one")]
     Moved,
@@ -74,6 +77,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 pub(crate) fn failed_event(error: &HandleError) -> Option<(GlobalPosition, Arc<str>)> {
     match error {
         HandleError::Event(failure) => Some((failure.position, failure.event_type.clone())),
-        HandleError::Unavailable(_) | HandleError::Moved => None,
+        HandleError::Unavailable(_) | HandleError::Elsewhere | HandleError::Moved => None,
     }
 }

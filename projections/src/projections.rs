@@ -357,18 +357,8 @@ impl Kept {
             // Whoever has the turn may be waiting for this to end.
             _ = orders.wait_for(|orders| orders.stop) => return Ok(()),
         };
-        let generations = self.engine.models.generations(self.name()).await?;
-        if self.is_up(&generations) {
-            return Ok(());
-        }
+        let Some(generation) = self.begin().await? else { return Ok(()) };
         let version = self.projection.version();
-        let begun = generations.iter().rev().find(|generation| {
-            generation.version == version && generation.state != GenerationState::Active
-        });
-        let generation = match begun {
-            Some(begun) => begun.id.clone(),
-            None => self.create().await?,
-        };
         let head = self.engine.store.head(&self.projection.log()).await;
         let events = head.map_err(HandleError::unavailable)?.0;
         // With no events there is nothing that takes time.
@@ -393,6 +383,10 @@ impl Kept {
                 self.engine.models.prepare(generation.clone()).await?;
             }
         }
+        // Another process may have filled it too, and be through.
+        if self.is_up(&self.engine.models.generations(self.name()).await?) {
+            return Ok(());
+        }
         fill.phase.send_replace(Phase::Swapping);
         self.drop_retired_but(&generation).await?;
         self.engine.models.activate(generation.clone()).await?;
@@ -400,6 +394,33 @@ impl Kept {
             info!(projection = self.name(), generation = generation.number, "activated");
         }
         Ok(())
+    }
+
+    /// The generation of this version that is to be filled and activated; none if one is active.
+    async fn begin(&self) -> Result<Option<GenerationId>, ProjectionError> {
+        let version = self.projection.version();
+        loop {
+            let generations = self.engine.models.generations(self.name()).await?;
+            if self.is_up(&generations) {
+                return Ok(None);
+            }
+            let begun = generations.iter().rev().find(|generation| {
+                generation.version == version && generation.state != GenerationState::Active
+            });
+            if let Some(begun) = begun {
+                return Ok(Some(begun.id.clone()));
+            }
+            let made = self.create().await?;
+            // Of processes that start together all may have found nothing: the first one's counts.
+            let generations = self.engine.models.generations(self.name()).await?;
+            let earlier = generations.iter().any(|generation| {
+                generation.version == version && generation.id.number < made.number
+            });
+            if !earlier {
+                return Ok(Some(made));
+            }
+            self.engine.models.drop_generation(made).await?;
+        }
     }
 
     /// Whether the active generation is one that this version goes on filling.
@@ -552,6 +573,10 @@ impl Drop for ShownFill<'_> {
 impl ProjectionStatus {
     /// Whether queries are answered from a model that follows its log.
     pub fn is_current(&self) -> bool {
-        self.live.state == SubscriptionState::Live
+        match self.live.state {
+            SubscriptionState::Live => true,
+            SubscriptionState::StandingBy => self.live.behind_since.is_none(),
+            _ => false,
+        }
     }
 }

@@ -291,7 +291,12 @@ impl<P: Projection> Projector<P> {
         {
             return HandleError::Moved;
         }
-        HandleError::unavailable(error)
+        match error {
+            CheckpointMoved { expected, actual, .. } if actual > expected => HandleError::Elsewhere,
+            // A server that crashed may have lost the last commits: their events come again.
+            CheckpointMoved { .. } => HandleError::Moved,
+            error => HandleError::unavailable(error),
+        }
     }
 
     async fn finish_commit(&mut self) -> Result<(), HandleError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use freehold_ports::{
-    Clock, EventFilter, EventPage, EventStore, GlobalPosition, LogName, ReadError,
+    Clock, EventFilter, EventPage, EventStore, GlobalPosition, LogName, ReadError, RecordedEvent,
 };
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
@@ -35,6 +35,14 @@ const LAST_POLL: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
+/// How often to look how far another process is that does the same work.
+const STAND_BY_POLL: Duration = Duration::from_millis(50);
+
+/// How long events may wait for the process that does the work before another one takes over:
+/// doubled each time that was too early, until everything is handled.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
+const LAST_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How often a status is renewed while nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -60,6 +68,8 @@ pub enum SubscriptionState {
     CatchingUp,
     /// At the end of the log, waiting for more.
     Live,
+    /// Watching another process that does the work, ready to go on where it stops.
+    StandingBy,
     /// Told to wait.
     Paused,
     /// Waiting to try again.
@@ -247,6 +257,8 @@ pub(crate) struct Follower {
     rate: Rate,
     /// Where the failure before the one at hand was, and how often it came without getting on.
     failed_at: Option<(GlobalPosition, u32)>,
+    /// How long events may wait for another process.
+    patience: Duration,
 }
 
 impl Follower {
@@ -270,6 +282,7 @@ impl Follower {
             status,
             rate: Rate::default(),
             failed_at: None,
+            patience: FIRST_PATIENCE,
         }
     }
 
@@ -290,7 +303,78 @@ impl Follower {
             match self.follow(until).await {
                 Ok(Some(ended)) => return ended,
                 Ok(None) | Err(HandleError::Moved) => {}
+                Err(HandleError::Elsewhere) => {
+                    if let Err(error) = self.stand_by(until).await {
+                        self.fail(&error).await;
+                    }
+                }
                 Err(error) => self.fail(&error).await,
+            }
+        }
+    }
+
+    /// Watches another process do the work, until that leaves events waiting for too long, an order
+    /// comes, or it is where this one was to go.
+    ///
+    /// Nothing is held that a process which ends, hangs or is cut off would have to give back; if
+    /// two take over at the same time, one of them loses a page of work and stands by.
+    async fn stand_by(&mut self, until: Until) -> Result<(), HandleError> {
+        info!(subscription = %self.name, "another process does the work, standing by");
+        let mut hint = self.store.subscribe_head(&self.log);
+        let (mut waiting, mut unstored) = (Unmoved::default(), Unmoved::default());
+        loop {
+            let hinted = *hint.borrow_and_update();
+            let stored = self.handler.checkpoint().await?;
+            // What lies behind the checkpoint and is of no interest has no effect to wait for.
+            let (log, filter, one) = (&self.log, &self.filter, NonZeroU32::MIN);
+            let page = self.store.read_all(log, filter, stored, one).await;
+            let page = page.map_err(HandleError::unavailable)?;
+            let next = page.events.first();
+            let before = |event: &RecordedEvent| GlobalPosition(event.position.0 - 1);
+            let position = next.map_or(page.through, before).max(stored);
+            let mut head = hinted.max(page.through);
+            if position >= head {
+                head = self.store.head(log).await.map_err(HandleError::unavailable)?.max(head);
+            }
+            self.rate.note(position);
+            self.publish(|status| {
+                status.state = SubscriptionState::StandingBy;
+                status.position = position;
+                status.head = head;
+                status.behind_since = next.map(|event| event.recorded_at);
+            });
+            let there = match until {
+                Until::Stopped => false,
+                Until::CaughtUp => position >= head,
+                Until::Reached(end) => position >= end,
+            };
+            if there || self.orders.has_changed().unwrap_or(true) {
+                return Ok(());
+            }
+            let waited = waiting.since(position, head);
+            // A checkpoint is stored at least now and then, also over events of no interest.
+            let abandoned = unstored.since(stored, head) >= LAST_PATIENCE;
+            if waited >= self.patience || abandoned {
+                info!(subscription = %self.name, position = position.0, "taking over");
+                self.patience = (self.patience * 2).min(LAST_PATIENCE);
+                return Ok(());
+            }
+            if position < head {
+                tokio::select! {
+                    () = tokio::time::sleep(STAND_BY_POLL) => {}
+                    _ = self.orders.changed() => self.orders.mark_changed(),
+                }
+                continue;
+            }
+            self.patience = FIRST_PATIENCE;
+            tokio::select! {
+                changed = hint.changed() => {
+                    if changed.is_err() {
+                        tokio::time::sleep(LAST_POLL).await;
+                    }
+                }
+                () = tokio::time::sleep(LAST_POLL) => {}
+                _ = self.orders.changed() => self.orders.mark_changed(),
             }
         }
     }
@@ -329,7 +413,7 @@ impl Follower {
                 Until::Reached(end) => read >= end,
                 Until::CaughtUp | Until::Stopped => head == read,
             };
-            if !there {
+            if !there && !nothing_new {
                 ahead = Some(self.read_ahead(read, head));
             }
             let since = page.events.first().map(|event| event.recorded_at);
@@ -361,7 +445,8 @@ impl Follower {
             if there && until != Until::Stopped {
                 return Ok(Some(Ended::There));
             }
-            if there {
+            // A replica may not have yet what the head promises.
+            if there || nothing_new {
                 tokio::select! {
                     changed = hint.changed() => {
                         // A store that is gone gives no hints: looking is left.
@@ -497,6 +582,21 @@ fn retry_after(attempts: u32) -> Duration {
     most / 2 + most / 2 * u32::from(chance) / 255
 }
 
+/// For how long something has not moved while there is more to come.
+#[derive(Default)]
+struct Unmoved(Option<(GlobalPosition, Instant)>);
+
+impl Unmoved {
+    fn since(&mut self, at: GlobalPosition, head: GlobalPosition) -> Duration {
+        self.0 = match self.0 {
+            _ if at >= head => None,
+            Some((before, since)) if before == at => Some((before, since)),
+            _ => Some((at, Instant::now())),
+        };
+        self.0.map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+}
+
 /// How fast positions go by.
 #[derive(Default)]
 struct Rate {
@@ -528,6 +628,7 @@ struct Meters {
     head: metrics::Gauge,
     lag_seconds: metrics::Gauge,
     failed: metrics::Gauge,
+    standing_by: metrics::Gauge,
     events: metrics::Counter,
     failures: metrics::Counter,
 }
@@ -542,6 +643,7 @@ impl Meters {
             head: gauge("freehold_subscription_head_position"),
             lag_seconds: gauge("freehold_subscription_lag_seconds"),
             failed: gauge("freehold_subscription_failed"),
+            standing_by: gauge("freehold_subscription_standing_by"),
             events: counter("freehold_subscription_events_total"),
             failures: counter("freehold_subscription_failures_total"),
         }
@@ -553,5 +655,7 @@ impl Meters {
         self.lag_seconds.set(status.lag(now).as_secs_f64());
         let failed = matches!(status.state, SubscriptionState::Failed(_));
         self.failed.set(if failed { 1.0 } else { 0.0 });
+        let standing_by = status.state == SubscriptionState::StandingBy;
+        self.standing_by.set(if standing_by { 1.0 } else { 0.0 });
     }
 }

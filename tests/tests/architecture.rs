@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["domain", "domain/ports", "commands", "projections", "sagas", "adapters"]),
     ("tests/contract", &["domain", "domain/ports"]),
     ("tests/servers", &[]),
+    ("tests/stores", &["domain/ports", "adapters"]),
     ("xtask", &["tests/servers"]),
 ];
 

@@ -7,7 +7,7 @@ mod steps;
 mod tally;
 mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
@@ -35,7 +35,7 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
-    /// Measure: forwards to freehold-bench in release mode
+    /// Measure: forwards to freehold-bench in release mode, or `peers` to bench/peers
     Bench {
         /// The bench and its flags
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -75,11 +75,11 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             }
         }
         Task::Bench { arguments } => {
-            let status = cargo(&root)
-                .args(["run", "--release", "--package", "freehold-bench", "--"])
-                .args(arguments)
-                .status()
-                .context("cargo cannot be started")?;
+            let mut bench = match arguments.split_first() {
+                Some((name, rest)) if name == "peers" => peers(&root, rest),
+                _ => freehold_bench(&root, &arguments),
+            };
+            let status = bench.status().context("cargo cannot be started")?;
             let failed = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
             return Ok(ExitCode::from(failed));
         }
@@ -100,6 +100,28 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     Ok(tally.finish())
 }
 
+fn freehold_bench(root: &Path, arguments: &[String]) -> Command {
+    let mut bench = cargo(root);
+    bench.args(["run", "--release", "--package", "freehold-bench", "--"]).args(arguments);
+    bench
+}
+
+/// The bench beside other event stores, a workspace of its own that shares our target folder.
+fn peers(root: &Path, arguments: &[String]) -> Command {
+    let mut bench = cargo(root);
+    bench.args(["run", "--release", "--manifest-path", "bench/peers/Cargo.toml"]);
+    if std::env::var_os("CARGO_TARGET_DIR").is_none() {
+        bench.arg("--target-dir").arg(root.join("target"));
+    }
+    // One peer's client needs it to build; without it that peer is skipped, and says so.
+    match tools::require(&[&tools::PROTOC]) {
+        Ok(()) => _ = bench.args(["--features", "umadb"]),
+        Err(error) => eprintln!("without UmaDB: {error:#}"),
+    }
+    bench.arg("--").args(arguments);
+    bench
+}
+
 /// The folder of the workspace.
 fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -107,7 +129,7 @@ fn root() -> PathBuf {
 }
 
 /// The cargo that runs this, in the workspace.
-fn cargo(root: &std::path::Path) -> Command {
+fn cargo(root: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root);
     cargo

@@ -2,18 +2,20 @@
 //!
 //! Command ids are remembered for ever: there is no retention to wait for.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::num::NonZeroU32;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Clock, CommandId, EventFilter, EventPage, EventStore,
-    Fingerprint, GlobalPosition, InvalidRequest, LogName, ReadError, RecordedEvent, Snapshot,
-    SnapshotStore, StreamId, StreamVersion, SystemClock, Tag, TaggedEvent,
+    Fingerprint, GlobalPosition, InvalidRequest, LogName, ReadError, RecordedAnswer, RecordedEvent,
+    RestoreBatch, RestoreError, RestoreLog, Snapshot, SnapshotStore, StreamId, StreamVersion,
+    SystemClock, Tag, TaggedEvent,
 };
 use tokio::sync::watch;
 
@@ -29,7 +31,7 @@ struct Log {
     events: Vec<RecordedEvent>,
     /// Of each stream the positions of its events; the one at index `i` has version `i + 1`.
     streams: HashMap<StreamId, Vec<GlobalPosition>>,
-    commands: HashMap<CommandId, (Appended, Fingerprint)>,
+    commands: BTreeMap<CommandId, RecordedAnswer>,
     /// Of each tenant and tag the newest position.
     tags: HashMap<(Arc<str>, Tag), GlobalPosition>,
     snapshots: HashMap<StreamId, Snapshot>,
@@ -75,7 +77,8 @@ impl EventStore for MemoryEventStore {
         log: &LogName,
         command_id: CommandId,
     ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
-        Ok(self.log_to_read(log)?.commands.get(&command_id).copied())
+        let log = self.log_to_read(log)?;
+        Ok(log.commands.get(&command_id).map(|known| (known.answer, known.fingerprint)))
     }
 
     async fn read_all(
@@ -167,23 +170,89 @@ impl SnapshotStore for MemoryEventStore {
     }
 }
 
+#[async_trait]
+impl RestoreLog for MemoryEventStore {
+    async fn answers(
+        &self,
+        log: &LogName,
+        commands: &[CommandId],
+    ) -> Result<Vec<RecordedAnswer>, ReadError> {
+        let log = self.log_to_read(log)?;
+        Ok(commands.iter().filter_map(|id| log.commands.get(id).copied()).collect())
+    }
+
+    async fn answers_without_events(
+        &self,
+        log: &LogName,
+        after: Option<CommandId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<RecordedAnswer>, ReadError> {
+        let log = self.log_to_read(log)?;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let answers = log.commands.range((start, Bound::Unbounded)).map(|(_, answer)| *answer);
+        let without = answers.filter(|answer| answer.answer.events == 0);
+        Ok(without.take(limit.get() as usize).collect())
+    }
+
+    async fn restore(&self, log: &LogName, batch: RestoreBatch) -> Result<(), RestoreError> {
+        let known = self.log(log).ok_or_else(|| RestoreError::UnknownLog(log.clone()));
+        known?.restore(log, batch)
+    }
+}
+
 impl Log {
+    fn restore(&mut self, name: &LogName, batch: RestoreBatch) -> Result<(), RestoreError> {
+        let recorded_at = self.events.last().map_or(DateTime::UNIX_EPOCH, |last| last.recorded_at);
+        let version = |stream: &StreamId| Ok::<_, Infallible>(self.version(stream));
+        let Ok(checked) = batch.check(name, self.head(), recorded_at, version);
+        checked?;
+        for answer in &batch.answers {
+            let known = self.commands.get(&answer.command_id);
+            if known.is_some_and(|known| known != answer) {
+                return Err(RestoreError::OtherAnswer { command_id: answer.command_id });
+            }
+        }
+        self.commands.extend(batch.answers.into_iter().map(|answer| (answer.command_id, answer)));
+        for event in batch.events {
+            self.streams.entry(event.stream.clone()).or_default().push(event.position);
+            for tag in &event.tags {
+                let tenant = event.provenance.tenant.clone();
+                self.tags.insert((tenant, tag.clone()), event.position);
+            }
+            self.events.push(event);
+        }
+        let head = self.head();
+        self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+        Ok(())
+    }
+
+    fn version(&self, stream: &StreamId) -> StreamVersion {
+        StreamVersion(self.streams.get(stream).map_or(0, Vec::len) as u64)
+    }
+
     fn append(
         &mut self,
         request: AppendRequest,
         now: DateTime<Utc>,
     ) -> Result<Appended, AppendError> {
-        if let Some((first, fingerprint)) = self.commands.get(&request.command_id) {
-            return request.decide_again(*first, *fingerprint);
+        if let Some(first) = self.commands.get(&request.command_id) {
+            return request.decide_again(first.answer, first.fingerprint);
         }
-        let version = StreamVersion(self.streams.get(&request.stream).map_or(0, Vec::len) as u64);
+        let version = self.version(&request.stream);
         let tenant = &request.provenance.tenant;
         let Ok(verdict) = request
             .decide(version, self.head(), |tag| Ok::<_, Infallible>(self.last_tagged(tenant, tag)));
         let appended = verdict?;
-        self.commands.insert(request.command_id, (appended, request.fingerprint));
+        let now = to_the_microsecond(now);
+        let answer = RecordedAnswer {
+            command_id: request.command_id,
+            answer: appended,
+            fingerprint: request.fingerprint,
+            answered_at: now,
+        };
+        self.commands.insert(request.command_id, answer);
         if !request.events.is_empty() {
-            self.store(request, version, to_the_microsecond(now));
+            self.store(request, version, now);
             self.head.send_replace(appended.position);
         }
         Ok(appended)

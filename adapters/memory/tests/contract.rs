@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
+use freehold_contract::restore_log::Restorable;
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{EventStore, KeyVault, SnapshotStore};
 
@@ -18,6 +19,11 @@ fn key_vault() -> Fresh<dyn KeyVault> {
     Fresh::new(Arc::new(MemoryKeyVault::default()))
 }
 
+fn restorable() -> Fresh<dyn Restorable> {
+    Fresh::new(Arc::new(MemoryEventStore::default()))
+}
+
 freehold_contract::event_store_suite!(event_store());
 freehold_contract::snapshot_store_suite!(snapshot_store());
 freehold_contract::key_vault_suite!(key_vault());
+freehold_contract::restore_log_suite!(restorable());

@@ -1,15 +1,26 @@
 //! A database server: its address, a pool of connections, and the schema brought up to date.
 
+use std::fmt;
+use std::io::ErrorKind;
 use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use freehold_ports::StoreFailure;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
-/// Connections of one pool.
+use crate::{event_store, key_vault, read_models};
+
+/// Connections of one pool, unless said.
 const CONNECTIONS: u32 = 10;
+/// A connection that was idle so long is tried before something is trusted to it; always to try
+/// one would be a round trip more for each call.
+pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long a caller waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a check waits for a connection before it looks why there is none.
+const SOON: Duration = Duration::from_secs(1);
 /// The oldest server that is tested.
 const OLDEST_SERVER: i32 = 150_000;
 
@@ -34,6 +45,8 @@ const LOG_READER_SETTINGS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
     ("enable_sort", "off"),
+    // A page is short: starting workers takes longer than reading it.
+    ("max_parallel_workers_per_gather", "0"),
 ];
 
 /// What sessions that write read models start with as well.
@@ -67,6 +80,10 @@ const NOT_DURABLE: &str = "SET synchronous_commit = off";
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
+/// Every part of the schema.
+pub(crate) const PARTS: &[&Part] =
+    &[&event_store::SCHEMA, &key_vault::SCHEMA, &read_models::SCHEMA];
+
 /// One part of the schema, brought up to date by itself.
 pub(crate) struct Part {
     pub(crate) name: &'static str,
@@ -83,9 +100,94 @@ pub(crate) struct Migration {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The address is not one.
-    #[error("the address of the database is not of the form postgres://user@host:port/database")]
+    #[error(
+        "the address of the database is not of the form postgres://user@host:port/database: {}",
+        said(source)
+    )]
     Address {
         /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// Nothing answers.
+    #[error("no PostgreSQL answers at {at}: {}; check the address and that it runs", said(source))]
+    Unreachable {
+        /// Host and port, or the folder of a socket.
+        at: String,
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// The server does not let the user in.
+    #[error(
+        "the server at {at} does not let {user} in: {}; check user and password, or \
+         pg_hba.conf",
+        said(source)
+    )]
+    Login {
+        /// Host and port.
+        at: String,
+        /// Who tried.
+        user: String,
+        /// What the server said.
+        source: sqlx::Error,
+    },
+    /// The server and this program do not agree on TLS.
+    #[error(
+        "no TLS with the server at {at}: {}; check sslmode, sslrootcert and the server's \
+         certificate",
+        said(source)
+    )]
+    Tls {
+        /// Host and port.
+        at: String,
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// The server has no such database.
+    #[error("the server at {at} has no such database: {}; make it with createdb", said(source))]
+    NoDatabase {
+        /// Host and port.
+        at: String,
+        /// What the server said.
+        source: sqlx::Error,
+    },
+    /// The server takes no more connections now.
+    #[error(
+        "the server at {at} takes no more connections: {}; raise max_connections, or give \
+         each process fewer",
+        said(source)
+    )]
+    Full {
+        /// Host and port.
+        at: String,
+        /// What the server said.
+        source: sqlx::Error,
+    },
+    /// The user may not do what is needed.
+    #[error(
+        "{user} may not do what is needed: {}; make {user} the owner of the database, or \
+         grant CREATE and USAGE on the schema, and of tables that are there already all rights",
+        said(source)
+    )]
+    Forbidden {
+        /// Who tried.
+        user: String,
+        /// What the server said.
+        source: sqlx::Error,
+    },
+    /// The server answers, and this process uses all connections it may have.
+    #[error("all {limit} connections of this process to {at} are in use; it may have more")]
+    Busy {
+        /// Host and port.
+        at: String,
+        /// How many there may be.
+        limit: u32,
+    },
+    /// The server does not write: it is a replica, or was made read-only.
+    #[error("the server at {at} takes no writes: {}; name the primary", said(source))]
+    ReadOnly {
+        /// Host and port.
+        at: String,
+        /// What the server said.
         source: sqlx::Error,
     },
     /// The server is too old.
@@ -106,9 +208,18 @@ pub enum OpenError {
         /// The number of the migration.
         number: i32,
     },
-    /// The server could not be reached or failed.
-    #[error("the database is unavailable; check its address, that it runs and who may log in")]
-    Unavailable {
+    /// The schema lacks migrations, and whoever opens it only reads.
+    #[error("the schema lacks migration {number}; run `freehold db migrate` first")]
+    OlderSchema {
+        /// The number of the migration.
+        number: i32,
+    },
+    /// The schema has no tables, and whoever opens it only reads.
+    #[error("there is nothing in this database yet")]
+    Nothing,
+    /// The server failed otherwise.
+    #[error("the database failed: {}", said(source))]
+    Failed {
         /// What the driver said.
         #[from]
         source: sqlx::Error,
@@ -116,10 +227,21 @@ pub enum OpenError {
 }
 
 /// One database, connected when it is first needed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Database {
     options: PgConnectOptions,
+    pool_size: u32,
     pool: PgPool,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What all who use a database have put together.
+#[derive(Default)]
+struct Shared {
+    /// Every pool, by what it is for.
+    pools: Vec<(&'static str, PgPool)>,
+    /// The parts of the schema that were opened.
+    parts: Vec<&'static Part>,
 }
 
 impl Database {
@@ -129,6 +251,11 @@ impl Database {
     /// `&sslrootcert=<file>` says whom to trust; `?options=-csearch_path%3D<schema>` selects a
     /// schema.
     pub fn at(url: &str) -> Result<Self, OpenError> {
+        Self::with_pool_size(url, CONNECTIONS)
+    }
+
+    /// A database by its [address](Self::at), with so many connections in each of its pools.
+    pub fn with_pool_size(url: &str, pool_size: u32) -> Result<Self, OpenError> {
         let address = |source| OpenError::Address { source };
         if !["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(address(sqlx::Error::Configuration("another scheme".into())));
@@ -139,7 +266,10 @@ impl Database {
             .application_name(&name)
             .options(SETTINGS.iter().copied())
             .disable_statement_logging();
-        Ok(Self { pool: pool_of(options.clone(), DURABLE), options })
+        let pool = pool_of(options.clone(), pool_size, DURABLE);
+        let database = Self { options, pool_size, pool, shared: Arc::default() };
+        database.count("shared", database.pool.clone());
+        Ok(database)
     }
 
     /// The connections to share.
@@ -149,38 +279,142 @@ impl Database {
 
     /// Connections for reading the log and nothing else.
     pub(crate) fn log_readers(&self) -> PgPool {
-        pool_of(self.options.clone().options(LOG_READER_SETTINGS.iter().copied()), DURABLE)
+        self.pool_with("log_readers", LOG_READER_SETTINGS, DURABLE)
     }
 
     /// Connections for writing read models, and for reading what is to be written again.
     pub(crate) fn row_writers(&self) -> PgPool {
-        pool_of(self.options.clone().options(ROW_WRITER_SETTINGS.iter().copied()), NOT_DURABLE)
+        self.pool_with("row_writers", ROW_WRITER_SETTINGS, NOT_DURABLE)
     }
 
     /// Connections for querying read models.
     pub(crate) fn row_readers(&self) -> PgPool {
-        pool_of(self.options.clone().options(ROW_READER_SETTINGS.iter().copied()), DURABLE)
+        self.pool_with("row_readers", ROW_READER_SETTINGS, DURABLE)
+    }
+
+    /// Connections for reading the log at a replica, counted among those of this database.
+    pub(crate) fn replica_readers(&self, replica: &Self) -> PgPool {
+        let options = replica.options.clone().options(LOG_READER_SETTINGS.iter().copied());
+        let pool = pool_of(options, replica.pool_size, DURABLE);
+        self.count("replica", pool.clone());
+        pool
+    }
+
+    /// One connection, to be held for as long as it lasts.
+    pub(crate) fn listener(&self) -> PgPool {
+        let pool = pool_of(self.options.clone(), 1, DURABLE);
+        self.count("listener", pool.clone());
+        pool
+    }
+
+    /// A further pool, whose sessions also start with these settings, and with a statement.
+    fn pool_with(
+        &self,
+        name: &'static str,
+        settings: &[(&'static str, &'static str)],
+        first: &'static str,
+    ) -> PgPool {
+        let options = self.options.clone().options(settings.iter().copied());
+        let pool = pool_of(options, self.pool_size, first);
+        self.count(name, pool.clone());
+        pool
+    }
+
+    /// How many connections each pool has and may have, by what it is for.
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        let status = |(name, pool): &(&'static str, PgPool)| {
+            let idle = pool.num_idle() as u32;
+            let in_use = pool.size().saturating_sub(idle);
+            PoolStatus { name, idle, in_use, limit: pool.options().get_max_connections() }
+        };
+        self.shared().pools.iter().map(status).collect()
+    }
+
+    /// Counts the connections of another database among the pools of this one.
+    pub fn count_with(&self, name: &'static str, other: &Self) {
+        self.count(name, other.pool.clone());
+    }
+
+    fn count(&self, name: &'static str, pool: PgPool) {
+        self.shared().pools.push((name, pool));
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes leave of the server on every connection that is not used; waits a moment for others.
+    pub async fn close(&self) {
+        let pools: Vec<PgPool> = self.shared().pools.iter().map(|(_, pool)| pool.clone()).collect();
+        for pool in pools {
+            // Whoever still uses one only loses the farewell.
+            let _ = tokio::time::timeout(SOON, pool.close()).await;
+        }
+    }
+
+    /// Host and port, or the folder of a socket.
+    pub fn place(&self) -> String {
+        match self.options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
+        }
     }
 
     /// A connection outside the pool.
     pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         let connecting = PgConnection::connect_with(&self.options);
         let connection = tokio::time::timeout(PATIENCE, connecting).await;
-        let mut connection = connection.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        let mut connection =
+            connection.map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
         sqlx::query(DURABLE).execute(&mut connection).await?;
         Ok(connection)
     }
 
-    /// Applies what `part` lacks, once, however many processes start at the same time.
-    pub(crate) async fn migrate(&self, part: &Part) -> Result<(), OpenError> {
-        let mut transaction = self.pool.begin().await?;
-        let version: i32 =
-            sqlx::query_scalar("SELECT current_setting('server_version_num')::integer")
-                .fetch_one(&mut *transaction)
-                .await?;
+    /// A connection outside the pool, to a server that is supported. What is wrong is said here:
+    /// a pool says of everything that it took too long.
+    pub(crate) async fn first_connection(&self) -> Result<PgConnection, OpenError> {
+        let mut connection = self.connect().await.map_err(|error| self.why(error))?;
+        let sql = "SELECT current_setting('server_version_num')::integer";
+        let version: i32 = sqlx::query_scalar(sql)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|error| self.why(error))?;
         if version < OLDEST_SERVER {
             return Err(OpenError::OldServer { major: version / 10_000 });
         }
+        Ok(connection)
+    }
+
+    /// What an error asks the operator to do.
+    pub(crate) fn why(&self, source: sqlx::Error) -> OpenError {
+        let (at, user) = (self.place(), self.options.get_username().to_owned());
+        let code = source.as_database_error().and_then(|error| error.code());
+        match (&source, code.as_deref()) {
+            (_, Some("28P01" | "28000")) => OpenError::Login { at, user, source },
+            (_, Some("3D000")) => OpenError::NoDatabase { at, source },
+            (_, Some("53300")) => OpenError::Full { at, source },
+            (_, Some("42501" | "3F000")) => OpenError::Forbidden { user, source },
+            (_, Some("25006")) => OpenError::ReadOnly { at, source },
+            // It starts, stops or recovers.
+            (_, Some("57P01" | "57P02" | "57P03")) => OpenError::Unreachable { at, source },
+            (sqlx::Error::Tls(_), _) => OpenError::Tls { at, source },
+            (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut, _) => {
+                OpenError::Unreachable { at, source }
+            }
+            _ => OpenError::Failed { source },
+        }
+    }
+
+    /// Applies what `part` lacks, once, however many processes start at the same time.
+    pub(crate) async fn migrate(&self, part: &'static Part) -> Result<(), OpenError> {
+        self.shared().parts.push(part);
+        let mut connection = self.first_connection().await?;
+        // Whoever finds nothing to do needs no right to do it.
+        let lacking = self.lacking(&mut connection, part).await?;
+        if lacking.is_some_and(|lacking| lacking.is_empty()) {
+            return Ok(());
+        }
+        let mut transaction = connection.begin().await.map_err(|error| self.why(error))?;
         let prepare = "SET LOCAL statement_timeout = 0;
              SET LOCAL lock_timeout = 0;
              SELECT pg_advisory_xact_lock(hashtext('freehold schema'), hashtext(current_schema()));
@@ -191,11 +425,79 @@ impl Database {
                  applied_at timestamptz NOT NULL DEFAULT now(),
                  PRIMARY KEY (part, number)
              )";
-        transaction.execute(prepare).await?;
+        transaction.execute(prepare).await.map_err(|error| self.why(error))?;
+        let lacking = self.lacking(&mut transaction, part).await?.unwrap_or_default();
+        for migration in lacking {
+            transaction.execute(migration.sql).await.map_err(|error| self.why(error))?;
+            sqlx::query("INSERT INTO migration (part, number, hash) VALUES ($1, $2, $3)")
+                .bind(part.name)
+                .bind(migration.number)
+                .bind(migration.hash().as_slice())
+                .execute(&mut *transaction)
+                .await
+                .map_err(|error| self.why(error))?;
+        }
+        transaction.commit().await.map_err(|error| self.why(error))
+    }
+
+    /// Refuses a schema that lacks something of `part`; changes nothing.
+    pub(crate) async fn require(&self, part: &'static Part) -> Result<(), OpenError> {
+        self.shared().parts.push(part);
+        let mut connection = self.first_connection().await?;
+        let lacking = self.lacking(&mut connection, part).await?;
+        match lacking.as_deref() {
+            None => Err(OpenError::Nothing),
+            Some([]) => Ok(()),
+            Some(lacking) if lacking.len() == part.migrations.len() => Err(OpenError::Nothing),
+            Some([next, ..]) => Err(OpenError::OlderSchema { number: next.number }),
+        }
+    }
+
+    /// Whether the database answers and has everything that was opened in it.
+    ///
+    /// A connection of the pool is asked, as whoever uses the database would.
+    pub async fn check(&self) -> Result<(), OpenError> {
+        match tokio::time::timeout(SOON, self.pool.acquire()).await {
+            Ok(Ok(mut connection)) => {
+                let parts = self.shared().parts.clone();
+                for part in parts {
+                    let lacking = self.lacking(&mut connection, part).await?;
+                    match lacking.as_deref() {
+                        None => return Err(OpenError::Nothing),
+                        Some([next, ..]) => {
+                            return Err(OpenError::OlderSchema { number: next.number });
+                        }
+                        Some([]) => {}
+                    }
+                }
+                Ok(())
+            }
+            // A pool does not say why.
+            _ => {
+                self.first_connection().await?;
+                Err(OpenError::Busy { at: self.place(), limit: self.pool_size })
+            }
+        }
+    }
+
+    /// The migrations of `part` that were not applied; none if there is no list of them.
+    pub(crate) async fn lacking(
+        &self,
+        connection: &mut PgConnection,
+        part: &Part,
+    ) -> Result<Option<Vec<&'static Migration>>, OpenError> {
+        let listed: bool = sqlx::query_scalar("SELECT to_regclass('migration') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(|error| self.why(error))?;
+        if !listed {
+            return Ok(None);
+        }
         let applied = sqlx::query("SELECT number, hash FROM migration WHERE part = $1")
             .bind(part.name)
-            .fetch_all(&mut *transaction)
-            .await?;
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(|error| self.why(error))?;
         let mut done = Vec::new();
         for row in applied {
             let (number, hash): (i32, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
@@ -206,26 +508,65 @@ impl Database {
             }
             done.push(number);
         }
-        for migration in part.migrations.iter().filter(|one| !done.contains(&one.number)) {
-            transaction.execute(migration.sql).await?;
-            sqlx::query("INSERT INTO migration (part, number, hash) VALUES ($1, $2, $3)")
-                .bind(part.name)
-                .bind(migration.number)
-                .bind(migration.hash().as_slice())
-                .execute(&mut *transaction)
-                .await?;
+        Ok(Some(part.migrations.iter().filter(|one| !done.contains(&one.number)).collect()))
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options hold the password.
+        f.debug_struct("Database").field("place", &self.place()).finish_non_exhaustive()
+    }
+}
+
+/// The connections of one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// What they are for.
+    pub name: &'static str,
+    /// How many wait to be used.
+    pub idle: u32,
+    /// How many are used.
+    pub in_use: u32,
+    /// How many there may be.
+    pub limit: u32,
+}
+
+/// An error that callers pass on; a pool's own words for a server that is gone explain nothing.
+pub(crate) fn failure(error: sqlx::Error) -> StoreFailure {
+    match error {
+        sqlx::Error::PoolTimedOut => {
+            let seconds = PATIENCE.as_secs();
+            let what = "the server does not answer, or all of this process's are in use";
+            format!("no connection in {seconds} s: {what}").into()
         }
-        Ok(transaction.commit().await?)
+        error => error.into(),
+    }
+}
+
+/// An error in the words of whoever found it.
+fn said(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Tls(error) | sqlx::Error::Configuration(error) => error.to_string(),
+        error => error.to_string(),
     }
 }
 
 /// A pool that connects when it is first used; each session begins with a statement.
-fn pool_of(options: PgConnectOptions, first: &'static str) -> PgPool {
+fn pool_of(options: PgConnectOptions, size: u32, first: &'static str) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
+        .max_connections(size)
         .acquire_timeout(PATIENCE)
         .after_connect(move |connection, _| {
             Box::pin(async move { sqlx::query(first).execute(connection).await.map(drop) })
+        })
+        .test_before_acquire(false)
+        .before_acquire(|connection, now| {
+            Box::pin(
+                async move { Ok(now.idle_for < TRUSTED_FOR || connection.ping().await.is_ok()) },
+            )
         })
         .connect_lazy_with(options)
 }

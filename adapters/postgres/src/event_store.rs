@@ -10,9 +10,11 @@ mod integrity;
 mod keeping;
 mod queue;
 mod reader;
+mod restore;
 mod writer;
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ use self::reader::{Reader, unavailable};
 use self::writer::Writer;
 use crate::database::{Database, Migration, OpenError, Part};
 
-const SCHEMA: Part = Part {
+pub(crate) const SCHEMA: Part = Part {
     name: "log",
     migrations: &[
         Migration {
@@ -87,9 +89,22 @@ struct LogRow {
     name: LogName,
     epoch: i64,
     head: watch::Sender<GlobalPosition>,
+    /// Whether the log has another history now than the one that was opened.
+    fenced: AtomicBool,
 }
 
 impl LogRow {
+    fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is written to this log any more.
+    fn fence(&self) {
+        if !self.fenced.swap(true, Ordering::Relaxed) {
+            tracing::error!(log = %self.name, "the log has another history, restart this process");
+        }
+    }
+
     fn raise_head(&self, position: GlobalPosition) {
         self.head.send_if_modified(|known| {
             let higher = position > *known;
@@ -108,11 +123,13 @@ pub struct PostgresEventStore {
     logs: Arc<[Arc<LogRow>]>,
     queues: Vec<Arc<Queue>>,
     writers: Mutex<Vec<JoinHandle<()>>>,
+    /// None if opened read-only.
+    keeper: Option<Keeper>,
     reader: Reader,
     /// Reads pages of the whole log, maybe from a replica.
     pages: Reader,
     /// What goes on beside; ends with this value.
-    _beside: JoinSet<()>,
+    beside: Mutex<JoinSet<()>>,
 }
 
 impl PostgresEventStore {
@@ -125,51 +142,104 @@ impl PostgresEventStore {
             events: i64::try_from(options.partition_events).unwrap_or(i64::MAX),
             command_retention: options.command_retention,
         };
-        let mut logs = Vec::new();
         for name in &options.logs {
-            let log = keeping::open_log(&database, name).await?;
-            partitions.keep(database.pool(), &log, options.clock.now()).await?;
-            logs.push(Arc::new(log));
+            keeping::make_log(&database, name).await.map_err(|error| database.why(error))?;
         }
-        let logs: Arc<[Arc<LogRow>]> = logs.into();
-        let news = Arc::new(Notify::new());
+        let mut store = Self::reading(database, options.logs, options.replica).await?;
+        let keeper = Keeper {
+            database: store.database.clone(),
+            logs: store.logs.clone(),
+            clock: options.clock,
+            partitions,
+            news: Arc::new(Notify::new()),
+        };
         let (mut queues, mut writers) = (Vec::new(), Vec::new());
-        for log in &*logs {
+        for log in &*store.logs {
+            let Keeper { database, clock, news, .. } = &keeper;
+            let kept = partitions.keep(database.pool(), log, clock.now()).await;
+            kept.map_err(|error| database.why(error))?;
             let queue = Arc::new(Queue::new(options.queue_requests, options.queue_bytes));
             let writer = Writer {
                 database: database.clone(),
                 log: log.clone(),
                 queue: queue.clone(),
-                clock: options.clock.clone(),
+                clock: clock.clone(),
                 partitions,
                 news: news.clone(),
                 last_event: None,
-                fenced: false,
             };
             queues.push(queue);
             writers.push(tokio::spawn(writer.run()));
         }
-        let keeper = Keeper {
-            database: database.clone(),
-            logs: logs.clone(),
-            clock: options.clock,
-            partitions,
-            news,
-        };
+        store.queues = queues;
+        store.writers = Mutex::new(writers);
+        store.beside = Mutex::new(keeper.clone().start());
+        store.keeper = Some(keeper);
+        Ok(store)
+    }
+
+    /// Opens the logs in a database to read only, changing nothing there.
+    ///
+    /// Appends are refused as unavailable. Whoever follows the head must poll.
+    pub async fn open_read_only(
+        database: Database,
+        logs: Vec<LogName>,
+        replica: Option<Database>,
+    ) -> Result<Self, OpenError> {
+        database.require(&SCHEMA).await?;
+        Self::reading(database, logs, replica).await
+    }
+
+    /// The logs that a database holds; none where there is no schema yet.
+    pub async fn logs_in(database: &Database) -> Result<Vec<LogName>, OpenError> {
+        let mut connection = database.first_connection().await?;
+        let sql = "SELECT to_regclass('log') IS NOT NULL";
+        let there: Result<bool, _> = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+        if !there.map_err(|error| database.why(error))? {
+            return Ok(Vec::new());
+        }
+        let names = sqlx::query_scalar("SELECT name FROM log ORDER BY id");
+        let names: Vec<String> =
+            names.fetch_all(&mut connection).await.map_err(|error| database.why(error))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    async fn reading(
+        database: Database,
+        names: Vec<LogName>,
+        replica: Option<Database>,
+    ) -> Result<Self, OpenError> {
+        let (mut logs, mut queues) = (Vec::new(), Vec::new());
+        for name in &names {
+            let log = keeping::open_log(&database, name).await;
+            let log = log.map_err(|error| database.why(error))?.ok_or(OpenError::Nothing)?;
+            logs.push(Arc::new(log));
+            let closed = Queue::new(0, 0);
+            closed.close();
+            queues.push(Arc::new(closed));
+        }
         let reader = Reader::new(database.log_readers());
-        let pages = match options.replica {
-            Some(replica) => Reader::new(replica.log_readers()),
+        let pages = match replica {
+            Some(replica) => Reader::new(database.replica_readers(&replica)),
             None => reader.clone(),
         };
         Ok(Self {
-            _beside: keeper.start(),
-            writers: Mutex::new(writers),
-            database,
-            logs,
+            logs: logs.into(),
             queues,
+            writers: Mutex::default(),
+            keeper: None,
             reader,
             pages,
+            beside: Mutex::default(),
+            database,
         })
+    }
+
+    /// The logs to which this process writes no more, as they have another history now than when
+    /// it opened them: until it is restarted.
+    pub fn fenced(&self) -> Vec<LogName> {
+        let fenced = self.logs.iter().filter(|log| log.is_fenced());
+        fenced.map(|log| log.name.clone()).collect()
     }
 
     /// Takes no more appends, and stores and answers what waits.
@@ -184,6 +254,11 @@ impl PostgresEventStore {
                 tracing::error!("the task that writes a log panicked");
             }
         }
+        let mut beside = {
+            let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *beside)
+        };
+        beside.shutdown().await;
     }
 
     fn index(&self, log: &LogName) -> Option<usize> {
@@ -228,7 +303,9 @@ impl EventStore for PostgresEventStore {
         let (answer, verdict) = oneshot::channel();
         self.queues[log].push(Waiting { request, answer }).map_err(|rejected| match rejected {
             Rejected::Full => AppendError::Overloaded { retry_after: RETRY_AFTER },
-            Rejected::Closed => AppendError::Unavailable { source: "the store was closed".into() },
+            Rejected::Closed => {
+                AppendError::Unavailable { source: "the store takes no more appends".into() }
+            }
         })?;
         match verdict.await {
             Ok(verdict) => verdict,

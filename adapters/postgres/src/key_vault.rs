@@ -6,18 +6,23 @@
 //! overwritten, and are worth nothing without the master key.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use freehold_domain::SubjectId;
-use freehold_ports::{KeyVault, KeyedHash, StoreFailure, SubjectKey, VaultError};
+use freehold_ports::{
+    KeyVault, KeyedHash, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey, VaultError,
+    WrappedKey,
+};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::database::{Database, Migration, Part};
+use crate::database::{Database, Migration, OpenError, Part};
 
-const SCHEMA: Part = Part {
+pub(crate) const SCHEMA: Part = Part {
     name: "keys",
     migrations: &[Migration {
         number: 3,
@@ -38,27 +43,51 @@ pub struct PostgresKeyVault {
 impl PostgresKeyVault {
     /// Opens the vault in a database with its master key, making it if it is not there.
     ///
-    /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one.
+    /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one; what is wrong
+    ///   with the database is the source, an [`OpenError`].
     pub async fn open(database: Database, master: &[u8; 32]) -> Result<Self, VaultError> {
         database.migrate(&SCHEMA).await.map_err(unavailable)?;
+        let vault = Self::new(database, master);
+        if vault.check().await?.is_none() {
+            let insert =
+                "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
+            sqlx::query(insert)
+                .bind(wrap(&vault.cipher, b"check", CHECK))
+                .execute(vault.database.pool())
+                .await
+                .map_err(|error| unavailable(vault.database.why(error)))?;
+            // Another process may have been the first, with another key.
+            vault.check().await?;
+        }
+        Ok(vault)
+    }
+
+    /// Opens the vault to read, changing nothing.
+    pub async fn open_read_only(database: Database, master: &[u8; 32]) -> Result<Self, VaultError> {
+        database.require(&SCHEMA).await.map_err(unavailable)?;
+        let vault = Self::new(database, master);
+        vault.check().await?.ok_or_else(|| unavailable(OpenError::Nothing))?;
+        Ok(vault)
+    }
+
+    fn new(database: Database, master: &[u8; 32]) -> Self {
         let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
         let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
-        let insert = "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
-        sqlx::query(insert)
-            .bind(wrap(&cipher, b"check", CHECK))
-            .execute(database.pool())
-            .await
-            .map_err(unavailable)?;
-        let check: Vec<u8> = sqlx::query_scalar("SELECT check_value FROM vault")
-            .fetch_one(database.pool())
-            .await
-            .map_err(unavailable)?;
-        match unwrap(&cipher, b"check", &check) {
-            Some(clear) if *clear == CHECK => {}
-            _ => return Err(VaultError::WrongMasterKey),
-        }
         let hash_key = Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master));
-        Ok(Self { database, cipher, hash_key })
+        Self { database, cipher, hash_key }
+    }
+
+    /// Whether the master key is the vault's; nothing if the vault was not made yet.
+    async fn check(&self) -> Result<Option<()>, VaultError> {
+        let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT check_value FROM vault")
+            .fetch_optional(self.database.pool())
+            .await
+            .map_err(|error| unavailable(self.database.why(error)))?;
+        let Some(stored) = stored else { return Ok(None) };
+        match unwrap(&self.cipher, b"check", &stored) {
+            Some(clear) if *clear == CHECK => Ok(Some(())),
+            _ => Err(VaultError::WrongMasterKey),
+        }
     }
 
     /// What is stored about those of the subjects that have anything.
@@ -164,6 +193,76 @@ impl KeyVault for PostgresKeyVault {
         // The length keeps ("ab", "c") and ("a", "bc") apart.
         hasher.update(&(purpose.len() as u64).to_le_bytes());
         KeyedHash(*hasher.update(purpose.as_bytes()).update(text).finalize().as_bytes())
+    }
+}
+
+#[async_trait]
+impl RestoreKeys for PostgresKeyVault {
+    async fn wrapped_keys(
+        &self,
+        after: Option<SubjectId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<WrappedKey>, VaultError> {
+        let rows: Vec<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT subject, wrapped FROM data_key WHERE $1 IS NULL OR subject > $1
+             ORDER BY subject LIMIT $2",
+        )
+        .bind(after.map(|subject| subject.0))
+        .bind(i64::from(limit.get()))
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(unavailable)?;
+        let keys = rows.into_iter().map(|(subject, wrapped)| WrappedKey {
+            subject: SubjectId(subject),
+            wrapped: wrapped.map(Bytes::from),
+        });
+        Ok(keys.collect())
+    }
+
+    async fn restore_keys(&self, mut keys: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {
+        // Two that write the same keys do it in the same order.
+        keys.sort_unstable_by_key(|key| key.subject.0);
+        let (mut subjects, mut wrapped) = (Vec::new(), Vec::new());
+        let mut clear = HashMap::new();
+        for key in &keys {
+            if let Some(wrapped) = &key.wrapped {
+                let key_here = self.unwrap_key(key.subject, wrapped);
+                clear.insert(key.subject, key_here.map_err(|_| VaultError::WrongMasterKey)?);
+            }
+            subjects.push(key.subject.0);
+            wrapped.push(key.wrapped.as_deref());
+        }
+        let mut transaction = self.database.pool().begin().await.map_err(unavailable)?;
+        // A key never changes but to be destroyed, so what is not written is there already.
+        let changed = sqlx::query(
+            "INSERT INTO data_key (subject, wrapped) SELECT * FROM unnest($1::uuid[], $2::bytea[])
+             ON CONFLICT (subject) DO UPDATE SET wrapped = NULL
+             WHERE data_key.wrapped IS NOT NULL AND excluded.wrapped IS NULL",
+        )
+        .bind(&subjects)
+        .bind(&wrapped)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        let here: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+            "SELECT found.subject, found.wrapped FROM unnest($1::uuid[]) AS asked (subject)
+             CROSS JOIN LATERAL (
+                 SELECT subject, wrapped FROM data_key
+                 WHERE data_key.subject = asked.subject LIMIT 1
+             ) AS found WHERE found.wrapped IS NOT NULL",
+        )
+        .bind(&subjects)
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        for (subject, wrapped) in here {
+            let subject = SubjectId(subject);
+            if clear.get(&subject) != Some(&self.unwrap_key(subject, &wrapped)?) {
+                return Err(RestoreKeysError::OtherKey { subject });
+            }
+        }
+        transaction.commit().await.map_err(unavailable)?;
+        Ok(changed.rows_affected())
     }
 }
 

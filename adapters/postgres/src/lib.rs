@@ -12,10 +12,14 @@ mod common;
 mod database;
 mod event_store;
 mod key_vault;
+mod postgres_es;
 mod read_models;
 mod recently_used;
+mod status;
 
-pub use database::{Database, OpenError};
+pub use database::{Database, OpenError, PoolStatus};
 pub use event_store::{LogOptions, PostgresEventStore};
 pub use key_vault::PostgresKeyVault;
+pub use postgres_es::{PostgresEsError, PostgresEsEvent, PostgresEsTable};
 pub use read_models::PostgresReadModels;
+pub use status::{DatabaseStatus, LogStatus};

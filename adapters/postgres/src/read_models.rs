@@ -21,10 +21,10 @@ use freehold_ports::{
 };
 use sqlx::postgres::PgPool;
 
-use crate::database::{Database, Migration, OpenError, Part};
+use crate::database::{Database, Migration, OpenError, Part, failure};
 use query::Planner;
 
-const SCHEMA: Part = Part {
+pub(crate) const SCHEMA: Part = Part {
     name: "read_models",
     migrations: &[Migration {
         number: 101,
@@ -73,7 +73,7 @@ impl PostgresReadModels {
 }
 
 fn unavailable(error: sqlx::Error) -> ReadModelError {
-    ReadModelError::Unavailable { source: error.into() }
+    ReadModelError::Unavailable { source: failure(error) }
 }
 
 /// Whether a table was not there.

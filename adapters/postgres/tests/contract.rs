@@ -7,6 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
+use freehold_contract::restore_keys::Vaults;
+use freehold_contract::restore_log::Restorable;
 use freehold_ports::{EventStore, KeyVault, ReadModels, SnapshotStore};
 use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault, PostgresReadModels};
 
@@ -34,6 +36,21 @@ async fn key_vault() -> Fresh<dyn KeyVault> {
     Fresh::keeping(Arc::new(vault), schema)
 }
 
+async fn restorable() -> Fresh<dyn Restorable> {
+    let (store, schema) = open().await;
+    Fresh::keeping(store, schema)
+}
+
+async fn vaults() -> Fresh<Vaults> {
+    let schemas = [(); 3].map(|()| Schema::new());
+    let open = async |at: usize, master: u8| {
+        let vault = PostgresKeyVault::open(schemas[at].database(), &[master; 32]).await;
+        Arc::new(vault.unwrap())
+    };
+    let (from, to, other) = (open(0, 7).await, open(1, 7).await, open(2, 8).await);
+    Fresh::keeping(Arc::new(Vaults { from, to, other }), schemas)
+}
+
 async fn read_models() -> Fresh<dyn ReadModels> {
     let schema = Schema::new();
     let store = PostgresReadModels::open(schema.database()).await.unwrap();
@@ -43,4 +60,6 @@ async fn read_models() -> Fresh<dyn ReadModels> {
 freehold_contract::event_store_suite!(event_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::snapshot_store_suite!(snapshot_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::key_vault_suite!(key_vault().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::restore_log_suite!(restorable().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::restore_keys_suite!(vaults().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::read_models_suite!(read_models().await, #[ignore = "set TEST_POSTGRES_URL"]);

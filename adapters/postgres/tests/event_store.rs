@@ -15,7 +15,8 @@ use chrono::{DateTime, Utc};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CommandId, EventFilter, EventId,
     EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidRequest, LogName, NewEvent,
-    PayloadCodec, Provenance, RecordedEvent, StreamId, StreamVersion, Tag,
+    PayloadCodec, Provenance, RecordedEvent, RestoreBatch, RestoreLog as _, StreamId,
+    StreamVersion, Tag,
 };
 use freehold_postgres::{Database, LogOptions, OpenError, PostgresEventStore, PostgresKeyVault};
 use futures_util::future::join_all;
@@ -49,6 +50,46 @@ async fn everything_outlives_the_process() {
     let next = AppendRequest { expected: exactly(1), stream: request.stream, ..a_note("second") };
     assert_eq!(store.append(next).await.unwrap().position, GlobalPosition(2));
     assert_sound(&store).await;
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn what_is_restored_fills_as_many_partitions_as_it_needs_and_outlives_the_process() {
+    let (from, to) = (Schema::new(), Schema::new());
+    let store = open(&from).await;
+    let requests: Vec<_> = (0..40).map(|n| many_notes(&format!("note-{}", n % 11), 100)).collect();
+    for request in &requests {
+        store.append(request.clone()).await.unwrap();
+    }
+    let events = all(&store).await;
+    let commands: Vec<_> = requests.iter().map(|request| request.command_id).collect();
+    let answers = store.answers(&LogName::DOMAIN, &commands).await.unwrap();
+    let options = || LogOptions { partition_events: 500, ..LogOptions::default() };
+    let restored = PostgresEventStore::open(to.database(), options()).await.unwrap();
+    // Another process has the log open, and has heard of nothing.
+    let beside = PostgresEventStore::open(to.database(), options()).await.unwrap();
+
+    for part in events.chunks(700) {
+        let last = part.last().unwrap().position;
+        let known = answers.iter().filter(|one| one.answer.position <= last).copied();
+        let batch = RestoreBatch { events: part.to_vec(), answers: known.collect() };
+        restored.restore(&LogName::DOMAIN, batch).await.unwrap();
+    }
+
+    assert!(beside.append(requests[0].clone()).await.unwrap().repeated);
+    let next = AppendRequest { expected: exactly(400), ..many_notes("note-0", 1) };
+    assert_eq!(beside.append(next).await.unwrap().position, GlobalPosition(4_001));
+    assert_sound(&restored).await;
+    drop((restored, beside));
+    let restored = PostgresEventStore::open(to.database(), options()).await.unwrap();
+    assert_eq!(all(&restored).await[..4_000], events);
+    assert_sound(&restored).await;
+}
+
+fn many_notes(stream: &str, events: usize) -> AppendRequest {
+    let request = to(&stream.parse().unwrap(), ExpectedVersion::Any, "");
+    let note = |_| NewEvent { event_id: EventId::new(), ..request.events[0].clone() };
+    AppendRequest { events: (0..events).map(note).collect(), ..request }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -207,7 +248,7 @@ async fn connections_that_are_cut_lose_and_double_nothing() {
 async fn a_server_that_is_not_there_is_said_to_be_unavailable() {
     let nowhere = Database::at("postgres://freehold@127.0.0.1:1/nowhere").unwrap();
     let opened = PostgresEventStore::open(nowhere, LogOptions::default()).await;
-    assert!(matches!(opened, Err(OpenError::Unavailable { .. })));
+    assert!(matches!(opened, Err(OpenError::Unreachable { .. })));
     assert!(matches!(Database::at("mysql://somewhere"), Err(OpenError::Address { .. })));
 }
 
@@ -234,6 +275,72 @@ async fn whoever_opened_the_log_before_its_epoch_was_raised_writes_no_more() {
     assert_eq!(all(&new).await.len(), 2);
     let other_log = AppendRequest { log: LogName::INTERACTIONS, ..a_note("other") };
     assert_eq!(old.append(other_log).await.unwrap().position, GlobalPosition(1));
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_process_that_appends_nothing_notices_that_the_epoch_was_raised() {
+    let schema = Schema::new();
+    let store = open(&schema).await;
+    assert_eq!(store.fenced(), [] as [LogName; 0]);
+    assert_eq!(schema.database().raise_epoch(&LogName::DOMAIN).await.unwrap(), Some(2));
+    assert_eq!(schema.database().raise_epoch(&"nothing".parse().unwrap()).await.unwrap(), None);
+
+    let noticed = async {
+        while store.fenced() != [LogName::DOMAIN] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noticed).await.unwrap();
+    let refused = store.append(a_note("late")).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })));
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn opening_to_read_changes_nothing_and_takes_no_appends() {
+    let schema = Schema::new();
+    let read =
+        || PostgresEventStore::open_read_only(schema.database(), vec![LogName::DOMAIN], None);
+    assert!(matches!(read().await.err(), Some(OpenError::Nothing)));
+    let vault = PostgresKeyVault::open_read_only(schema.database(), &[7; 32]).await;
+    assert!(vault.is_err());
+    let status = schema.database().status().await.unwrap();
+    assert_eq!((status.migrations_known, status.logs.len(), status.bytes), (0, 0, 0));
+
+    let store = open(&schema).await;
+    store.append(a_note("first")).await.unwrap();
+    let reader = read().await.unwrap();
+    assert_eq!(all(&reader).await, all(&store).await);
+    let refused = reader.append(a_note("second")).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable { .. })));
+    assert_eq!(reader.head(&LogName::DOMAIN).await.unwrap(), GlobalPosition(1));
+    let status = schema.database().status().await.unwrap();
+    let positions: Vec<i64> = status.logs.iter().map(|log| log.position).collect();
+    assert_eq!((status.migrations_applied, positions), (status.migrations_known, vec![1, 0]));
+}
+
+/// Pools of one connection are enough: nothing waits for a second one while it holds the first.
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn one_connection_in_each_pool_is_enough() {
+    let schema = Schema::new();
+    let database = Database::with_pool_size(&schema.url(), 1).unwrap();
+    let store = PostgresEventStore::open(database.clone(), LogOptions::default()).await.unwrap();
+    for _ in 0..3 {
+        store.append(a_note("one")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    database.check().await.unwrap();
+    assert_eq!(all(&store).await.len(), 3);
+    assert!(database.pools().iter().all(|pool| pool.limit == 1), "{:?}", database.pools());
+}
+
+#[tokio::test]
+async fn a_password_is_not_printed() {
+    let database = Database::at("postgres://ann:hunter2@db:5433/freehold").unwrap();
+    assert_eq!(database.place(), "db:5433");
+    assert!(!format!("{database:?}").contains("hunter2"));
 }
 
 #[tokio::test]
@@ -493,8 +600,11 @@ async fn nothing_is_scanned_whatever_the_server_knows_of_its_tables() {
     let schema = Schema::new();
     let mut operator = schema.operator().await;
     open(&schema).await.close().await;
-    for events in [0_i64, 1_000_000] {
+    let many = std::env::var("FREEHOLD_STORED_EVENTS");
+    let many = many.map_or(1_000_000, |events| events.parse().unwrap());
+    for events in [0_i64, many] {
         if events > 0 {
+            open(&schema).await.close().await; // makes the partition behind the first
             fill(&schema, events).await;
         }
         // Sessions say what they touched when they end.

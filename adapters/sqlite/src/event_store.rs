@@ -6,6 +6,7 @@
 mod integrity;
 mod queue;
 mod reader;
+mod restore;
 mod schema;
 mod writer;
 
@@ -19,8 +20,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Clock, CommandId, EventFilter, EventPage, EventStore,
-    Fingerprint, GlobalPosition, InvalidRequest, LogName, ReadError, RecordedEvent, Snapshot,
-    SnapshotStore, StreamId, StreamVersion, SystemClock, Tag, TaggedEvent,
+    Fingerprint, GlobalPosition, InvalidRequest, LogName, ReadError, RecordedAnswer, RecordedEvent,
+    RestoreBatch, RestoreError, RestoreLog, Snapshot, SnapshotStore, StoreFailure, StreamId,
+    StreamVersion, SystemClock, Tag, TaggedEvent,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -122,6 +124,18 @@ impl SqliteEventStore {
         schema::require_current(&connection, &path)?;
         let heads = schema::heads(&connection, &logs).map_err(failed)?;
         Ok(Self::reading(path, logs, heads))
+    }
+
+    /// The logs that the file in `folder` holds; none where there is no file.
+    pub fn logs_in(folder: &Path) -> Result<Vec<LogName>, OpenError> {
+        let path = folder.join(FILE);
+        // What is no file is told of by whoever opens it.
+        if !path.is_file() {
+            return Ok(Vec::new());
+        }
+        let names = file::open_reader(&path).and_then(|connection| schema::logs_of(&connection));
+        let names = names.map_err(|error| OpenError::unavailable(&path, error))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Takes no more appends, stores and answers what waits, empties the write-ahead log and gives
@@ -313,5 +327,40 @@ impl SnapshotStore for SqliteEventStore {
 
     async fn clear(&self) -> Result<(), ReadError> {
         self.write_snapshots(|answer| Work::ClearSnapshots { answer }).await
+    }
+}
+
+#[async_trait]
+impl RestoreLog for SqliteEventStore {
+    async fn answers(
+        &self,
+        log: &LogName,
+        commands: &[CommandId],
+    ) -> Result<Vec<RecordedAnswer>, ReadError> {
+        let commands = commands.to_vec();
+        self.read(log, move |reader, log| reader.answers(log, &commands)).await
+    }
+
+    async fn answers_without_events(
+        &self,
+        log: &LogName,
+        after: Option<CommandId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<RecordedAnswer>, ReadError> {
+        self.read(log, move |reader, log| reader.answers_without_events(log, after, limit.get()))
+            .await
+    }
+
+    async fn restore(&self, log: &LogName, batch: RestoreBatch) -> Result<(), RestoreError> {
+        let index = self.index(log).ok_or_else(|| RestoreError::UnknownLog(log.clone()))?;
+        let (answer, verdict) = oneshot::channel();
+        let unavailable = |source: StoreFailure| RestoreError::Unavailable { source };
+        self.push(Work::Restore { log: index, batch, answer }).map_err(|rejected| {
+            unavailable(match rejected {
+                Rejected::Full => "the queue is full".into(),
+                Rejected::Closed => NOT_WRITING.into(),
+            })
+        })?;
+        verdict.await.map_err(|gone| unavailable(gone.into()))?
     }
 }

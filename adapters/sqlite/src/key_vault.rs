@@ -6,15 +6,21 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use freehold_domain::SubjectId;
-use freehold_ports::{KeyVault, KeyedHash, StoreFailure, SubjectKey, VaultError};
+use freehold_ports::{
+    KeyVault, KeyedHash, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey, VaultError,
+    WrappedKey,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::file::{self, Migration, OpenError};
@@ -152,6 +158,21 @@ impl KeyVault for SqliteKeyVault {
     }
 }
 
+#[async_trait]
+impl RestoreKeys for SqliteKeyVault {
+    async fn wrapped_keys(
+        &self,
+        after: Option<SubjectId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<WrappedKey>, VaultError> {
+        self.run(move |keys| keys.wrapped(after, limit.get())).await
+    }
+
+    async fn restore_keys(&self, restored: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {
+        self.run(move |keys| Ok(keys.restore(&restored))).await?
+    }
+}
+
 /// What the file says about a subject.
 enum Stored {
     Nothing,
@@ -223,15 +244,62 @@ impl Keys {
              ON CONFLICT DO UPDATE SET wrapped = NULL";
         connection.execute(tombstone, [subject.0.as_bytes()]).map_err(unavailable)?;
         self.remembered().remove(&subject);
-        // Pages with the wrapped key stand in the write-ahead log until it is emptied.
-        let kept: bool = connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .map_err(unavailable)?;
-        if kept {
-            let source = "the vault is being read by another program; destroy the key again";
-            return Err(VaultError::Unavailable { source: source.into() });
+        forget_pages(&connection)
+    }
+
+    fn wrapped(&self, after: Option<SubjectId>, limit: u32) -> Result<Vec<WrappedKey>, VaultError> {
+        let connection = self.connection();
+        let sql =
+            "SELECT subject, wrapped FROM data_key WHERE subject > ?1 ORDER BY subject LIMIT ?2";
+        let mut find = connection.prepare_cached(sql).map_err(unavailable)?;
+        let after = after.map_or(Vec::new(), |subject| subject.0.as_bytes().to_vec());
+        let keys = find.query_map(params![after, limit], |row| {
+            let wrapped: Option<Vec<u8>> = row.get(1)?;
+            let subject = SubjectId(Uuid::from_bytes(row.get(0)?));
+            Ok(WrappedKey { subject, wrapped: wrapped.map(Bytes::from) })
+        });
+        keys.and_then(Iterator::collect).map_err(unavailable)
+    }
+
+    fn restore(&self, restored: &[WrappedKey]) -> Result<u64, RestoreKeysError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(unavailable)?;
+        let (mut changed, mut destroyed) = (0, Vec::new());
+        for WrappedKey { subject, wrapped } in restored {
+            let key = match wrapped {
+                Some(wrapped) => Some(
+                    self.unwrap_key(*subject, wrapped).map_err(|_| VaultError::WrongMasterKey)?,
+                ),
+                None => None,
+            };
+            let sql = match (stored(&transaction, *subject)?, key) {
+                (Stored::Destroyed, _) => continue,
+                (Stored::Wrapped(here), Some(key)) => {
+                    if self.unwrap_key(*subject, &here)? != key {
+                        return Err(RestoreKeysError::OtherKey { subject: *subject });
+                    }
+                    continue;
+                }
+                (Stored::Nothing, _) => "INSERT INTO data_key (subject, wrapped) VALUES (?1, ?2)",
+                (Stored::Wrapped(_), None) => {
+                    destroyed.push(*subject);
+                    "UPDATE data_key SET wrapped = ?2 WHERE subject = ?1"
+                }
+            };
+            transaction
+                .prepare_cached(sql)
+                .and_then(|mut write| {
+                    write.execute(params![subject.0.as_bytes(), wrapped.as_deref()])
+                })
+                .map_err(unavailable)?;
+            changed += 1;
         }
-        Ok(())
+        transaction.commit().map_err(unavailable)?;
+        destroyed.iter().for_each(|subject| self.remembered().remove(subject));
+        if !destroyed.is_empty() {
+            forget_pages(&connection)?;
+        }
+        Ok(changed)
     }
 
     fn unwrap_key(&self, subject: SubjectId, wrapped: &[u8]) -> Result<SubjectKey, VaultError> {
@@ -256,6 +324,18 @@ impl Keys {
     fn remembered(&self) -> MutexGuard<'_, RecentlyUsed<SubjectId, SubjectKey>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Pages with a wrapped key that is gone stand in the write-ahead log until it is emptied.
+fn forget_pages(connection: &Connection) -> Result<(), VaultError> {
+    let kept: bool = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(unavailable)?;
+    if kept {
+        let source = "the vault is being read by another program; destroy the key again";
+        return Err(VaultError::Unavailable { source: source.into() });
+    }
+    Ok(())
 }
 
 fn stored(connection: &Connection, subject: SubjectId) -> Result<Stored, VaultError> {

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
+use freehold_contract::restore_keys::Vaults;
+use freehold_contract::restore_log::Restorable;
 use freehold_ports::{EventStore, KeyVault, SnapshotStore};
 use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteKeyVault};
 
@@ -30,6 +32,22 @@ fn key_vault() -> Fresh<dyn KeyVault> {
     Fresh::keeping(Arc::new(vault), folder)
 }
 
+fn restorable() -> Fresh<dyn Restorable> {
+    let (store, folder) = open();
+    Fresh::keeping(store, folder)
+}
+
+fn vaults() -> Fresh<Vaults> {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let open = |at: usize, master: u8| {
+        Arc::new(SqliteKeyVault::open(folders[at].path(), &[master; 32]).unwrap())
+    };
+    let vaults = Vaults { from: open(0, 7), to: open(1, 7), other: open(2, 8) };
+    Fresh::keeping(Arc::new(vaults), folders)
+}
+
 freehold_contract::event_store_suite!(event_store());
 freehold_contract::snapshot_store_suite!(snapshot_store());
 freehold_contract::key_vault_suite!(key_vault());
+freehold_contract::restore_log_suite!(restorable());
+freehold_contract::restore_keys_suite!(vaults());

@@ -1,11 +1,16 @@
-//! `freehold db` and `freehold doctor`: the files behind the platform.
+//! `freehold db` and `freehold doctor`: what is behind the platform.
 
 use clap::{Args, Subcommand};
-use freehold_ports::{CodecError, ReadError, VaultError};
+use freehold_ports::{CodecError, LogName, ReadError, VaultError};
+use freehold_postgres::{Database, DatabaseStatus, OpenError};
+use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
+use super::output::counted;
 use super::{CliError, Exit, Global, Row};
-use crate::stores::{LOGS, StoresError};
+use crate::config::StoreUrl;
+use crate::node::projections;
+use crate::stores::{Stores, StoresError, database};
 
 /// Make, migrate and look at the stores.
 #[derive(Debug, Subcommand)]
@@ -14,6 +19,19 @@ pub(super) enum Db {
     Migrate,
     /// Print what is stored
     Status,
+    /// Forbid every process that runs on the database now to write again, until it is restarted
+    ///
+    /// After a failover that may have lost commits, and after a restore: on the server that goes
+    /// on, before clients are let in. What a process remembers of the lost events would else be
+    /// taken for true. It does not keep the old server from taking writes of those who reach it.
+    Fence {
+        /// Only this log; may be repeated
+        #[arg(long)]
+        log: Vec<LogName>,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// Checks that what is stored agrees with itself; reads everything, changes nothing.
@@ -60,47 +78,230 @@ impl Row for Checked<'_> {
     }
 }
 
+/// A database, for programs.
+struct DatabaseRow<'a>(&'a DatabaseStatus);
+
+impl Row for DatabaseRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "server",
+        "place",
+        "database",
+        "schema",
+        "user",
+        "replica",
+        "bytes",
+        "migrations_applied",
+        "migrations_known",
+        "connections",
+        "max_connections",
+        "sessions",
+        "logs",
+    ];
+
+    fn cells(&self) -> Vec<Value> {
+        let DatabaseStatus {
+            server,
+            place,
+            database,
+            schema,
+            user,
+            replica,
+            bytes,
+            connections,
+            max_connections,
+            sessions,
+            migrations_applied,
+            migrations_known,
+            logs,
+        } = self.0;
+        let logs = logs.iter().map(|log| {
+            json!({
+                "log": log.log,
+                "position": log.position,
+                "epoch": log.epoch,
+                "partitions": log.partitions,
+                "prepared_events": log.prepared_events,
+            })
+        });
+        vec![
+            json!(server),
+            json!(place),
+            json!(database),
+            json!(schema),
+            json!(user),
+            json!(replica),
+            json!(bytes),
+            json!(migrations_applied),
+            json!(migrations_known),
+            json!(connections),
+            json!(max_connections),
+            json!(sessions),
+            Value::Array(logs.collect()),
+        ]
+    }
+}
+
+/// The same, for people.
+struct Fact(String, String);
+
+impl Row for Fact {
+    const COLUMNS: &'static [&'static str] = &["what", "is"];
+
+    fn cells(&self) -> Vec<Value> {
+        vec![json!(self.0), json!(self.1)]
+    }
+}
+
+/// A log that was fenced, or would be.
+struct Fenced {
+    log: String,
+    epoch: i64,
+}
+
+impl Row for Fenced {
+    const COLUMNS: &'static [&'static str] = &["log", "epoch"];
+
+    fn cells(&self) -> Vec<Value> {
+        vec![json!(self.log), json!(self.epoch)]
+    }
+}
+
 impl Db {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
-        match self {
-            Self::Migrate => {
-                let stores = global.stores()?;
-                super::block_on(async {
-                    stores.close().await;
+        super::block_on(async {
+            match self {
+                Self::Migrate => {
+                    Stores::open(&global.load([])?.config).await?.close().await;
+                    global.output().note("the stores are current");
                     Ok(())
-                })?;
-                global.output().note("the stores are current");
-                Ok(())
+                }
+                Self::Status => status(global).await,
+                Self::Fence { log, dry_run } => fence(global, log, dry_run).await,
             }
-            Self::Status => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    let mut rows = global.output().rows();
-                    for log in &LOGS {
-                        let position = stores.events.head(log).await?.0;
-                        rows.write(&LogStatus { log: log.to_string(), position })?;
-                    }
-                    Ok(rows.finish()?)
-                })
-            }
-        }
+        })
     }
+}
+
+async fn status(global: &Global) -> Result<(), CliError> {
+    let config = global.load([])?.config;
+    if !matches!(config.store.url, StoreUrl::Postgres(_)) {
+        let stores = Stores::open_read_only(&config).await?;
+        let mut rows = global.output().rows();
+        for log in &stores.logs {
+            let position = stores.events.head(log).await?.0;
+            rows.write(&LogStatus { log: log.to_string(), position })?;
+        }
+        return Ok(rows.finish()?);
+    }
+    let status = status_of(&database(&config)?).await?;
+    if !global.output().is_table() {
+        let mut rows = global.output().rows();
+        rows.write(&DatabaseRow(&status))?;
+        return Ok(rows.finish()?);
+    }
+    let mut rows = global.output().rows();
+    for (what, is) in facts(&status) {
+        rows.write(&Fact(what, is))?;
+    }
+    Ok(rows.finish()?)
+}
+
+/// What a database is, in words.
+fn facts(status: &DatabaseStatus) -> Vec<(String, String)> {
+    let count = |number: i64| HumanCount(number.unsigned_abs()).to_string();
+    let role = if status.replica { ", a replica" } else { "" };
+    let mut facts = vec![
+        ("server".to_owned(), format!("PostgreSQL {} at {}{role}", status.server, status.place)),
+        (
+            "database".to_owned(),
+            format!("{}, schema {}, as {}", status.database, status.schema, status.user),
+        ),
+        ("size".to_owned(), HumanBytes(status.bytes.unsigned_abs()).to_string()),
+        (
+            "migrations".to_owned(),
+            format!("{} of {}", status.migrations_applied, status.migrations_known),
+        ),
+        (
+            "connections".to_owned(),
+            format!(
+                "{} of this program, {} of all, at most {}",
+                status.sessions, status.connections, status.max_connections
+            ),
+        ),
+    ];
+    facts.extend(status.logs.iter().map(|log| {
+        let is = format!(
+            "position {}, epoch {}, {}, prepared for {} more events",
+            count(log.position),
+            log.epoch,
+            counted(log.partitions.unsigned_abs(), "partition", "partitions"),
+            count(log.prepared_events),
+        );
+        (format!("log {}", log.log), is)
+    }));
+    facts
+}
+
+async fn status_of(database: &Database) -> Result<DatabaseStatus, CliError> {
+    let status = database.status().await.map_err(failed)?;
+    match status.logs.is_empty() {
+        false => Ok(status),
+        true => Err(failed(OpenError::Nothing)),
+    }
+}
+
+async fn fence(global: &Global, only: Vec<LogName>, dry_run: bool) -> Result<(), CliError> {
+    let config = global.load([])?.config;
+    let database = database(&config)?;
+    let status = status_of(&database).await?;
+    let named = |log: &str| only.is_empty() || only.iter().any(|name| name.as_str() == log);
+    let logs: Vec<_> = status.logs.iter().filter(|log| named(&log.log)).collect();
+    if let Some(unknown) = only.iter().find(|name| !logs.iter().any(|log| log.log == name.as_str()))
+    {
+        let message = format!("there is no log {unknown} in this database");
+        return Err(CliError::new(Exit::NotFound, message));
+    }
+    let each = logs.iter().map(|log| {
+        let (name, from, to) = (&log.log, log.epoch, log.epoch + 1);
+        format!("{name} (at position {}) from epoch {from} to {to}", log.position)
+    });
+    let question = format!(
+        "move {}: whatever has them open now, on {} to this server, does not write to them again \
+         until it is restarted",
+        each.collect::<Vec<_>>().join(" and "),
+        counted(status.sessions.unsigned_abs(), "connection", "connections"),
+    );
+    if dry_run {
+        global.output().note(&format!("would {question}"));
+        return Ok(());
+    }
+    global.output().confirm(&question)?;
+    let mut rows = global.output().rows();
+    for log in logs {
+        let name: LogName = log.log.parse()?;
+        let epoch = database.raise_epoch(&name).await.map_err(failed)?;
+        let epoch = epoch.ok_or_else(|| failed(OpenError::Nothing))?;
+        rows.write(&Fenced { log: log.log.clone(), epoch })?;
+    }
+    Ok(rows.finish()?)
+}
+
+fn failed(source: OpenError) -> CliError {
+    StoresError::Postgres { key: "store.url", source }.into()
 }
 
 impl Doctor {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
-        let stores = global.stores_read_only()?;
         super::block_on(async {
+            let stores = global.stores_read_only().await?;
             let spinner = global.output().progress(None, "reading the log");
             spinner.enable_steady_tick(std::time::Duration::from_millis(100));
-            let found = match &stores.sqlite {
-                Some(files) => files.log.check_integrity().await?,
-                None => Vec::new(),
-            };
+            let mut found = stores.check_integrity().await?;
+            found.extend(ahead(&stores).await?);
             spinner.finish_and_clear();
             if !global.output().is_table() {
                 let mut positions = serde_json::Map::new();
-                for log in &LOGS {
+                for log in &stores.logs {
                     let position = stores.events.head(log).await?.0;
                     positions.insert(log.to_string(), json!(position));
                 }
@@ -123,14 +324,34 @@ impl Doctor {
                 }
                 count => {
                     let message = format!(
-                        "{count} things are wrong; keep the files as they are and restore a backup \
-                         beside them"
+                        "{count} things are wrong; keep everything as it is and restore a backup \
+                         beside it"
                     );
                     Err(CliError::new(Exit::Failure, message))
                 }
             }
         })
     }
+}
+
+/// Read models that show events the log does not have: those that come in their place would never
+/// be applied.
+async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
+    let mut found = Vec::new();
+    for status in projections(stores).statuses() {
+        let name = status.name;
+        let generations = stores.models.generations(name).await?;
+        let head = stores.events.head(&status.log).await?;
+        let ahead = generations.iter().filter(|generation| generation.checkpoint > head);
+        found.extend(ahead.map(|generation| {
+            format!(
+                "generation {} of {name} is at position {}, beyond the end of the log {} at \
+                 {head}: run `freehold projection rebuild {name}`",
+                generation.id.number, generation.checkpoint, status.log
+            )
+        }));
+    }
+    Ok(found)
 }
 
 impl From<ReadError> for CliError {
@@ -153,15 +374,30 @@ impl From<CodecError> for CliError {
 impl From<StoresError> for CliError {
     fn from(error: StoresError) -> Self {
         let exit = match &error {
-            StoresError::Nothing(_) => Exit::NotFound,
-            StoresError::InMemory | StoresError::NotAFolder(_) => Exit::Usage,
-            StoresError::MasterKey(_) | StoresError::Vault(VaultError::WrongMasterKey) => {
-                Exit::Refused
+            StoresError::Nothing(_) | StoresError::Postgres { source: OpenError::Nothing, .. } => {
+                Exit::NotFound
             }
-            StoresError::Open(_) | StoresError::Vault(_) => Exit::Unavailable,
+            StoresError::InMemory
+            | StoresError::NotAFolder(_)
+            | StoresError::NotPostgres
+            | StoresError::Postgres { source: OpenError::Address { .. }, .. } => Exit::Usage,
+            StoresError::MasterKey(_)
+            | StoresError::Vault(VaultError::WrongMasterKey)
+            | StoresError::Postgres {
+                source:
+                    OpenError::Login { .. }
+                    | OpenError::Forbidden { .. }
+                    | OpenError::OldServer { .. }
+                    | OpenError::NewerSchema { .. }
+                    | OpenError::OtherMigration { .. },
+                ..
+            } => Exit::Refused,
+            StoresError::Open(_) | StoresError::Postgres { .. } | StoresError::Vault(_) => {
+                Exit::Unavailable
+            }
         };
         let message = match &error {
-            // What is behind it names the file.
+            // What is behind it names the file or the database.
             StoresError::Vault(VaultError::Unavailable { source }) => source.to_string(),
             error => error.to_string(),
         };

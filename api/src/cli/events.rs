@@ -1,6 +1,7 @@
 //! `freehold events`: the log, event by event.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use freehold_ports::{
 use serde_json::{Value, json};
 
 use super::output::counted;
-use super::{CliError, Exit, Global, Row};
+use super::{CliError, Exit, Global, Row, transfer};
 use crate::config::Config;
 use crate::stores::Stores;
 
@@ -27,7 +28,7 @@ const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
 /// How often a log that another process writes is looked at.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Look at events, follow them, add one, or take them all out.
+/// Look at events, follow them, add one, or move all of them.
 #[derive(Debug, Subcommand)]
 pub(super) enum Events {
     /// Print events, oldest first; a table on a terminal has the columns that fit, --format json
@@ -50,21 +51,36 @@ pub(super) enum Events {
         #[arg(long)]
         open: bool,
     },
-    /// Append one event past all business rules, to repair; stop the server first
+    /// Append one event past all business rules, to repair; of a folder, stop the server first
     Append(Append),
-    /// Write every event as ndjson to stdout, as it is stored
+    /// Write whole logs to a file that `events import` reads; without a file, events to stdout
+    ///
+    /// The file holds every event as it is stored, with positions and ids, and what commands were
+    /// answered; personal values stay sealed, their keys are moved by `freehold keys`. Without a
+    /// file the events are written as ndjson, for other programs.
     Export {
+        /// The file; packed with gzip if its name ends in .gz
+        #[arg(conflicts_with_all = ["stream", "category", "types", "after"])]
+        file: Option<PathBuf>,
         #[command(flatten)]
         which: Which,
+    },
+    /// Put the logs of a file into this store, whose logs must be empty; stop the server first
+    ///
+    /// One that was interrupted goes on where it stopped. The store needs the master key of the
+    /// store that the file comes from.
+    Import {
+        /// The file that `events export` wrote
+        file: PathBuf,
     },
 }
 
 /// Which events.
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// The log: domain or interactions
-    #[arg(long, default_value = "domain")]
-    log: LogName,
+    /// The log: domain, unless said, or interactions; for a file also all, which is usual there
+    #[arg(long)]
+    log: Option<LogName>,
     /// Only this stream, such as property-0199...
     #[arg(long)]
     stream: Option<StreamId>,
@@ -163,85 +179,86 @@ impl Events {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         match self {
             Self::Append(append) => append.run(global),
-            Self::Read { which, limit, open } => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    which.must_exist(&stores).await?;
-                    let mut rows = global.output().rows();
-                    let mut left = limit;
-                    let mut cursor = which.after.unwrap_or(0);
-                    while left > 0 {
-                        let (events, next) = which.page(&stores, cursor, left).await?;
-                        left -= events.len() as u64;
-                        write(&stores.codec, &mut rows, events, open).await?;
-                        match next {
-                            Some(next) => cursor = next,
-                            None => break,
-                        }
+            Self::Read { which, limit, open } => super::block_on(async {
+                let stores = global.stores_read_only().await?;
+                which.must_exist(&stores).await?;
+                let mut rows = global.output().rows();
+                let mut left = limit;
+                let mut cursor = which.after.unwrap_or(0);
+                while left > 0 {
+                    let (events, next) = which.page(&stores, cursor, left).await?;
+                    left -= events.len() as u64;
+                    write(&stores.codec, &mut rows, events, open).await?;
+                    match next {
+                        Some(next) => cursor = next,
+                        None => break,
                     }
-                    rows.finish()?;
-                    if left == 0 && which.has_any(&stores, cursor).await? {
-                        let events = counted(limit, "event", "events");
-                        global.output().note(&format!(
-                            "stopped after {events}, there are more: go on with --after {cursor}, \
+                }
+                rows.finish()?;
+                if left == 0 && which.has_any(&stores, cursor).await? {
+                    let events = counted(limit, "event", "events");
+                    global.output().note(&format!(
+                        "stopped after {events}, there are more: go on with --after {cursor}, \
                              or take more at once with --limit"
-                        ));
+                    ));
+                }
+                Ok(())
+            }),
+            Self::Tail { which, open } => super::block_on(async {
+                let stores = global.stores_read_only().await?;
+                let mut rows = global.output().rows();
+                let mut cursor = match which.after {
+                    Some(after) => after,
+                    None => which.end(&stores).await?,
+                };
+                loop {
+                    let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
+                    if let Some(next) = next {
+                        cursor = next;
                     }
-                    Ok(())
-                })
-            }
-            Self::Tail { which, open } => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    let mut rows = global.output().rows();
-                    let mut cursor = match which.after {
-                        Some(after) => after,
-                        None => which.end(&stores).await?,
-                    };
-                    loop {
-                        let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
-                        if let Some(next) = next {
-                            cursor = next;
-                        }
-                        let nothing_new = events.is_empty();
-                        write(&stores.codec, &mut rows, events, open).await?;
-                        rows.flush()?;
-                        if nothing_new {
-                            tokio::select! {
-                                () = tokio::time::sleep(POLL) => {}
-                                _ = tokio::signal::ctrl_c() => return Ok(rows.finish()?),
-                            }
+                    let nothing_new = events.is_empty();
+                    write(&stores.codec, &mut rows, events, open).await?;
+                    rows.flush()?;
+                    if nothing_new {
+                        tokio::select! {
+                            () = tokio::time::sleep(POLL) => {}
+                            _ = tokio::signal::ctrl_c() => return Ok(rows.finish()?),
                         }
                     }
-                })
+                }
+            }),
+            Self::Export { file: Some(file), which } => {
+                transfer::export_logs(global, &file, which.log.as_ref())
             }
-            Self::Export { which } => {
-                let stores = global.stores_read_only()?;
-                super::block_on(async {
-                    which.must_exist(&stores).await?;
-                    let end = which.end(&stores).await?;
-                    let bar = global.output().progress(Some(end), "events");
-                    let mut rows =
-                        super::Output::new(Some(super::Format::Ndjson), true, false).rows();
-                    let mut cursor = which.after.unwrap_or(0);
-                    loop {
-                        let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
-                        write(&stores.codec, &mut rows, events, false).await?;
-                        match next {
-                            Some(next) if next <= end => cursor = next,
-                            _ => break,
-                        }
-                        bar.set_position(cursor);
+            Self::Import { file } => transfer::import_logs(global, &file),
+            Self::Export { file: None, which } => super::block_on(async {
+                let stores = global.stores_read_only().await?;
+                which.must_exist(&stores).await?;
+                let end = which.end(&stores).await?;
+                let bar = global.output().progress(Some(end), "events");
+                let mut rows = super::Output::new(Some(super::Format::Ndjson), true, false).rows();
+                let mut cursor = which.after.unwrap_or(0);
+                loop {
+                    let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
+                    write(&stores.codec, &mut rows, events, false).await?;
+                    match next {
+                        Some(next) if next <= end => cursor = next,
+                        _ => break,
                     }
-                    bar.finish_and_clear();
-                    Ok(rows.finish()?)
-                })
-            }
+                    bar.set_position(cursor);
+                }
+                bar.finish_and_clear();
+                Ok(rows.finish()?)
+            }),
         }
     }
 }
 
 impl Which {
+    fn log(&self) -> LogName {
+        self.log.clone().unwrap_or(LogName::DOMAIN)
+    }
+
     /// Events after `cursor`, and the cursor of the next page unless this was the last.
     async fn page(
         &self,
@@ -256,14 +273,14 @@ impl Which {
             EventFilter { categories: text(&self.category), event_types: text(&self.types) };
         if let Some(stream) = &self.stream {
             let after = StreamVersion(cursor);
-            let events = stores.events.read_stream(&self.log, stream, after, limit).await?;
+            let events = stores.events.read_stream(&self.log(), stream, after, limit).await?;
             let next = events.last().map(|event| event.version.0);
             let events =
                 events.into_iter().filter(|event| filter.admits(stream, &event.event_type));
             return Ok((events.collect(), next));
         }
         let after = GlobalPosition(cursor);
-        let page = stores.events.read_all(&self.log, &filter, after, limit).await?;
+        let page = stores.events.read_all(&self.log(), &filter, after, limit).await?;
         let next = (page.through.0 > cursor).then_some(page.through.0);
         Ok((page.events, next))
     }
@@ -272,8 +289,8 @@ impl Which {
     async fn must_exist(&self, stores: &Stores) -> Result<(), CliError> {
         let Some(stream) = &self.stream else { return Ok(()) };
         let (start, one) = (StreamVersion(0), NonZeroU32::MIN);
-        if stores.events.read_stream(&self.log, stream, start, one).await?.is_empty() {
-            let message = format!("there is no stream {stream} in the log {}", self.log);
+        if stores.events.read_stream(&self.log(), stream, start, one).await?.is_empty() {
+            let message = format!("there is no stream {stream} in the log {}", self.log());
             return Err(CliError::new(Exit::NotFound, message));
         }
         Ok(())
@@ -294,8 +311,8 @@ impl Which {
     /// The last position, or version of the stream, there is now.
     async fn end(&self, stores: &Stores) -> Result<u64, CliError> {
         match &self.stream {
-            Some(stream) => Ok(version_of(stores, &self.log, stream).await?.0),
-            None => Ok(stores.events.head(&self.log).await?.0),
+            Some(stream) => Ok(version_of(stores, &self.log(), stream).await?.0),
+            None => Ok(stores.events.head(&self.log()).await?.0),
         }
     }
 }
@@ -352,8 +369,8 @@ impl Append {
             return Ok(());
         }
         global.output().confirm(&question)?;
-        let stores = Stores::open(&config)?;
         super::block_on(async {
+            let stores = Stores::open(&config).await?;
             let appended = stores.events.append(self.request(config)).await;
             stores.close().await;
             let appended = appended?;
@@ -367,8 +384,10 @@ impl Append {
 
     /// Refuses at once what the store would refuse: nobody is asked about what cannot be done.
     fn check_version(&self, config: &Config) -> Result<(), CliError> {
-        let stores = Stores::open_read_only(config)?;
-        let actual = super::block_on(version_of(&stores, &self.log, &self.stream))?;
+        let actual = super::block_on(async {
+            let stores = Stores::open_read_only(config).await?;
+            version_of(&stores, &self.log, &self.stream).await
+        })?;
         if actual.0 == self.expected {
             return Ok(());
         }

@@ -94,7 +94,7 @@ impl Import {
     ) -> Result<(), CliError> {
         let config = global.load([])?.config;
         super::block_on(async {
-            let node = Node::open(&config)?;
+            let node = Node::open(&config).await?;
             let caller = Caller {
                 actor: "import".into(),
                 tenant: config.tenant.default.as_str().into(),

@@ -9,11 +9,14 @@ mod db;
 mod events;
 mod exit;
 mod import;
+mod import_postgres_es;
+mod keys;
 mod output;
 mod projection;
 mod serve;
 mod stream;
 mod token;
+mod transfer;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -62,9 +65,9 @@ enum Command {
     Serve(serve::Serve),
     /// Fill the store with real data, once, and serve it
     Demo(serve::Demo),
-    /// Import properties from a file
-    Import(import::Import),
-    /// Look at events, follow them, add one, or take them all out
+    /// Import properties from a file, or the events of another application
+    Import(import_postgres_es::ImportFrom),
+    /// Look at events, follow them, add one, or move all of them
     #[command(subcommand)]
     Events(events::Events),
     /// Look at one aggregate
@@ -73,6 +76,9 @@ enum Command {
     /// Look at read models, and build them again
     #[command(subcommand)]
     Projection(projection::Projection),
+    /// Move the keys of people to another store
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Make, migrate and look at the stores
     #[command(subcommand)]
     Db(db::Db),
@@ -99,6 +105,7 @@ impl Cli {
             Command::Projection(projection) => projection.run(&global),
             Command::Events(events) => events.run(&global),
             Command::Stream(stream) => stream.run(&global),
+            Command::Keys(keys) => keys.run(&global),
             Command::Db(db) => db.run(&global),
             Command::Doctor(doctor) => doctor.run(&global),
             Command::Config(config) => config.run(&global),
@@ -134,14 +141,9 @@ impl Global {
         Ok(loaded)
     }
 
-    /// Opens the stores to read and write; only one process can.
-    fn stores(&self) -> Result<Stores, CliError> {
-        Ok(Stores::open(&self.load([])?.config)?)
-    }
-
-    /// Opens the stores to read, also while a server writes to them.
-    fn stores_read_only(&self) -> Result<Stores, CliError> {
-        Ok(Stores::open_read_only(&self.load([])?.config)?)
+    /// Opens the stores to read, also while servers write to them.
+    async fn stores_read_only(&self) -> Result<Stores, CliError> {
+        Ok(Stores::open_read_only(&self.load([])?.config).await?)
     }
 
     fn output(&self) -> Output {

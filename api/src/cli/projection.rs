@@ -1,4 +1,4 @@
-//! `freehold projection`: read models, while no server runs on the store.
+//! `freehold projection`: read models, also while servers run on the store.
 
 use std::time::Duration;
 
@@ -68,75 +68,74 @@ impl Projection {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         // Reading the log is enough; the read models say by their checkpoints if a server goes on
         // at the same time.
-        let stores = global.stores_read_only()?;
         let only_looks = matches!(self, Self::List);
-        let done = super::block_on(async {
-            let projections = projections(&stores);
-            match self {
-                Self::List => {
-                    let mut rows = global.output().rows();
-                    for status in projections.statuses() {
-                        for row in generations(&stores, &status).await? {
-                            rows.write(&row)?;
+        super::block_on(async {
+            let stores = global.stores_read_only().await?;
+            let done = self.act(global, &stores).await;
+            if !only_looks {
+                stores.close().await;
+            }
+            done
+        })
+    }
+
+    async fn act(self, global: &Global, stores: &Stores) -> Result<(), CliError> {
+        let projections = projections(stores);
+        match self {
+            Self::List => {
+                let mut rows = global.output().rows();
+                for status in projections.statuses() {
+                    for row in generations(stores, &status).await? {
+                        rows.write(&row)?;
+                    }
+                }
+                Ok(rows.finish()?)
+            }
+            Self::Rebuild { name } => {
+                let log = projections.status(&name)?.log;
+                let bar =
+                    global.output().progress(Some(stores.events.head(&log).await?.0), "events");
+                let rebuild = projections.rebuild(&name)?;
+                let mut tick = tokio::time::interval(TICK);
+                let watched = async {
+                    loop {
+                        tick.tick().await;
+                        if let Ok(Some(building)) =
+                            projections.status(&name).map(|status| status.building)
+                        {
+                            bar.set_length(building.status.head.0);
+                            bar.set_position(building.status.position.0);
                         }
                     }
-                    Ok(rows.finish()?)
-                }
-                Self::Rebuild { name } => {
-                    let log = projections.status(&name)?.log;
-                    let bar =
-                        global.output().progress(Some(stores.events.head(&log).await?.0), "events");
-                    let rebuild = projections.rebuild(&name)?;
-                    let mut tick = tokio::time::interval(TICK);
-                    let watched = async {
-                        loop {
-                            tick.tick().await;
-                            if let Ok(Some(building)) =
-                                projections.status(&name).map(|status| status.building)
-                            {
-                                bar.set_length(building.status.head.0);
-                                bar.set_position(building.status.position.0);
-                            }
-                        }
-                    };
-                    let generation = tokio::select! {
-                        generation = rebuild.finished() => generation?,
-                        () = watched => unreachable!("the bar is drawn until the rebuild ends"),
-                    };
-                    bar.finish_and_clear();
-                    global.output().note(&format!(
-                        "generation {} of {name} answers queries; `freehold projection rollback \
+                };
+                let generation = tokio::select! {
+                    generation = rebuild.finished() => generation?,
+                    () = watched => unreachable!("the bar is drawn until the rebuild ends"),
+                };
+                bar.finish_and_clear();
+                global.output().note(&format!(
+                    "generation {} of {name} answers queries; `freehold projection rollback \
                          {name}` goes back",
-                        generation.number
-                    ));
-                    print_generation(global, &stores, &projections.status(&name)?, &generation)
-                        .await
-                }
-                Self::Rollback { name } => {
-                    let generation = projections.roll_back(&name).await?;
-                    global.output().note(&format!(
-                        "generation {} of {name} answers queries again",
-                        generation.number
-                    ));
-                    print_generation(global, &stores, &projections.status(&name)?, &generation)
-                        .await
-                }
-                Self::Verify { name } => {
-                    let spinner = global.output().progress(None, "folding the log once more");
-                    spinner.enable_steady_tick(TICK);
-                    let verification = projections.verify(&name).await?;
-                    spinner.finish_and_clear();
-                    report(global, &name, &verification)
-                }
+                    generation.number
+                ));
+                print_generation(global, stores, &projections.status(&name)?, &generation).await
             }
-        });
-        if !only_looks {
-            super::block_on(async {
-                stores.close().await;
-                Ok(())
-            })?;
+            Self::Rollback { name } => {
+                let generation = projections.roll_back(&name).await?;
+                global.output().note(&format!(
+                    "generation {} of {name} answers queries again",
+                    generation.number
+                ));
+                print_generation(global, stores, &projections.status(&name)?, &generation).await
+            }
+            Self::Verify { name } => {
+                let spinner = global.output().progress(None, "folding the log once more");
+                spinner.enable_steady_tick(TICK);
+                let verification = projections.verify(&name).await?;
+                spinner.finish_and_clear();
+                report(global, &name, &verification)
+            }
         }
-        done
     }
 }
 

@@ -12,7 +12,7 @@ use freehold_ports::LogName;
 
 use super::output::counted;
 use super::{CliError, Exit, Global};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, StoreUrl, without_password};
 use crate::graphql::{Limits, schema};
 use crate::http::graphql::Operations;
 use crate::http::{Access, Application, Finally, ServeError, Server};
@@ -50,7 +50,7 @@ impl Serve {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
         let config = self.listen.load(global)?;
         super::block_on(async {
-            let node = Node::open(&config)?;
+            let node = Node::open(&config).await?;
             node.start();
             serve(&config, node, |_| {}).await
         })
@@ -66,7 +66,7 @@ impl Demo {
             return Err(CliError::new(Exit::Usage, message));
         }
         super::block_on(async {
-            let node = Node::open(&config)?;
+            let node = Node::open(&config).await?;
             node.start();
             let filled = fill(&config, &node, global).await;
             if filled.is_err() || self.import_only {
@@ -74,8 +74,12 @@ impl Demo {
                 return filled;
             }
             let output = global.output();
-            let store =
-                global.store.iter().map(|url| format!(" --store {url}")).collect::<String>();
+            // Where it holds a password, whoever pastes it has to put that back.
+            let store = global.store.iter().map(|url| match without_password(url) {
+                url if url.contains("://") => format!(" --store '{url}'"),
+                url => format!(" --store {url}"),
+            });
+            let store: String = store.collect();
             let watch = format!("{} events tail{store}", program());
             serve(&config, node, |address| output.note(&introduction(address, &watch))).await
         })
@@ -141,10 +145,12 @@ async fn serve(
     let metrics = Metrics::of_process();
     let node = Arc::new(node);
     let server = Server::bind(config, application(config, &node), metrics).await?;
+    // Whoever reads where this is may ask it to stop at once.
+    let asked = asked_to_stop();
     // On stdout, so that whoever started this on port 0 can read where it is.
     writeln!(std::io::stdout(), "listening on http://{}", server.address())?;
     ready(server.address());
-    let finished = server.run(asked_to_stop()).await;
+    let finished = server.run(asked).await;
     finished.map_err(|error| CliError::new(Exit::Failure, error.to_string()))
 }
 
@@ -205,13 +211,17 @@ Ctrl-C stops; run it again and everything is still there."
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Waits for SIGINT or SIGTERM; one that comes later, while it stops, ends the process at once.
-async fn asked_to_stop() {
-    signal().await;
-    tokio::spawn(async {
-        asked_again(tokio::time::sleep(ASKED_AGAIN_AFTER), signal).await;
-        tracing::warn!("asked again: ended without finishing");
-        std::process::exit(Exit::Failure as i32);
-    });
+/// Signals are heard from the call on.
+fn asked_to_stop() -> impl Future<Output = ()> {
+    let asked = signal();
+    async move {
+        asked.await;
+        tokio::spawn(async {
+            asked_again(tokio::time::sleep(ASKED_AGAIN_AFTER), signal).await;
+            tracing::warn!("asked again: ended without finishing");
+            std::process::exit(Exit::Failure as i32);
+        });
+    }
 }
 
 /// Waits for a signal that comes after `together` has passed. Nobody listens before, so one that
@@ -221,14 +231,18 @@ async fn asked_again(together: impl Future, signal: impl AsyncFnOnce()) {
     signal().await;
 }
 
+/// SIGINT or SIGTERM, from the call on.
 #[cfg(unix)]
-async fn signal() {
+fn signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate =
-        signal(SignalKind::terminate()).expect("SIGTERM can be listened to inside a runtime");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let heard = |kind| signal(kind).expect("signals can be listened to inside a runtime");
+    let (mut terminate, mut interrupt) =
+        (heard(SignalKind::terminate()), heard(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

@@ -65,8 +65,8 @@ impl Row for Field {
 
 impl Stream {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
-        let stores = global.stores_read_only()?;
         super::block_on(async {
+            let stores = global.stores_read_only().await?;
             match self {
                 Self::Show { stream, at } => {
                     let (state, version) = state_at(&stores, &stream, at).await?;

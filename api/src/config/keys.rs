@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use toml::Value;
 
-use super::{Secret, StoreUrl};
+use super::{PostgresUrl, Secret, StoreUrl};
 
 /// A key that can be set.
 #[derive(Debug)]
@@ -40,8 +40,10 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// Any text but none.
     Text,
-    /// Where a store is.
+    /// Where a store is; may hold a password.
     Store,
+    /// The address of a PostgreSQL database; may hold a password.
+    Postgres,
     /// 32 bytes that are never printed.
     MasterKey,
     /// Tables with `name`, `hash` and `role`.
@@ -196,7 +198,33 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Store,
         default: Some("sqlite:./freehold-data"),
         also: &["DATABASE_URL"],
-        effect: "the folder of the SQLite files; memory: forgets everything at the end",
+        effect: "the folder of the SQLite files, or postgres://user@host:port/database, which any \
+                 number of processes may share; memory: forgets everything at the end",
+    },
+    Key {
+        name: "store.read_url",
+        kind: Kind::Postgres,
+        default: None,
+        also: &["DATABASE_READ_URL"],
+        effect: "a replica of store.url, where pages of the whole log are read; decisions and read \
+                 models stay with store.url",
+    },
+    Key {
+        name: "store.keys_url",
+        kind: Kind::Postgres,
+        default: None,
+        also: &[],
+        effect: "a PostgreSQL database for the keys of people, so that a backup of the log holds \
+                 none; without it they are in that of store.url",
+    },
+    Key {
+        name: "store.pool_size",
+        kind: Kind::Count,
+        default: Some("10"),
+        also: &["DATABASE_POOL_SIZE"],
+        effect: "connections of each pool to PostgreSQL: shared, log_readers, row_writers, \
+                 row_readers, and with store.read_url replica, with store.keys_url keys. A process \
+                 has at most so many of each and 5 more",
     },
     Key {
         name: "store.queue_max_requests",
@@ -213,19 +241,13 @@ pub const KEYS: &[Key] = &[
         effect: "bytes of appends that wait; further ones are refused with 429",
     },
     Key {
-        name: "store.readers",
-        kind: Kind::Count,
-        default: Some("4"),
-        also: &["DATABASE_POOL_SIZE"],
-        effect: "connections that read; writes have one of their own",
-    },
-    Key {
         name: "vault.master_key",
         kind: Kind::MasterKey,
         default: None,
         also: &[],
         effect: "wraps the keys of people; without it a key file master.key is made in the \
-                 store's folder at the first start. Keep a copy apart from backups of the log",
+                 store's folder at the first start. A store on PostgreSQL has no folder: give every \
+                 process the same key. Keep a copy apart from backups of the log",
     },
     Key {
         name: "projections.lag_budget_ms",
@@ -286,7 +308,8 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "log.level",
         kind: Kind::Text,
-        default: Some("info"),
+        // A pool of connections says of a server that is gone what each connection finds.
+        default: Some("info,sqlx=error"),
         also: &["RUST_LOG"],
         effect: "what is logged: error, warn, info, debug, trace, or per part (info,freehold=debug)",
     },
@@ -294,7 +317,6 @@ pub const KEYS: &[Key] = &[
 
 /// Names that deployments of this field set and this release has no use for.
 pub(super) const UNUSED_NAMES: &[&str] = &[
-    "DATABASE_READ_URL",
     "KAFKA_ACKS",
     "KAFKA_BATCH_SIZE",
     "KAFKA_BOOTSTRAP_SERVERS",
@@ -325,9 +347,10 @@ impl Kind {
             Self::Switch => "true or false".to_owned(),
             Self::Word(words) => words.join(" or "),
             Self::Text => "text".to_owned(),
-            Self::Store => {
-                "a folder, sqlite:<folder> or memory: (the stores of this release)".to_owned()
-            }
+            Self::Store => "a folder, sqlite:<folder>, postgres://user@host:port/database or \
+                            memory: (the stores of this release)"
+                .to_owned(),
+            Self::Postgres => "a PostgreSQL address, postgres://user@host:port/database".to_owned(),
             Self::MasterKey => "32 bytes as 64 hexadecimal digits or as base64".to_owned(),
             Self::Tokens => "tables with name, hash (64 hexadecimal digits) and role (reader, \
                              writer, operator), as `freehold token create` prints them"
@@ -349,6 +372,11 @@ impl Kind {
         self == Self::MasterKey
     }
 
+    /// Whether values hold a password or the like, so that they may also come from a file.
+    pub(super) fn may_hold_secret(self) -> bool {
+        matches!(self, Self::MasterKey | Self::Store | Self::Postgres)
+    }
+
     /// Reads what an environment variable or a flag says.
     pub(super) fn read(self, text: &str) -> Option<Value> {
         let value = match self {
@@ -358,9 +386,12 @@ impl Kind {
             Self::Tokens => {
                 toml::from_str::<toml::Table>(&format!("tokens = {text}")).ok()?.remove("tokens")?
             }
-            Self::Address | Self::Word(_) | Self::Text | Self::Store | Self::MasterKey => {
-                Value::String(text.to_owned())
-            }
+            Self::Address
+            | Self::Word(_)
+            | Self::Text
+            | Self::Store
+            | Self::Postgres
+            | Self::MasterKey => Value::String(text.to_owned()),
         };
         self.admits(&value).then_some(value)
     }
@@ -378,6 +409,7 @@ impl Kind {
             (Self::Word(words), Value::String(text)) => words.contains(&text.as_str()),
             (Self::Text, Value::String(text)) => !text.trim().is_empty(),
             (Self::Store, Value::String(text)) => StoreUrl::try_from(text.clone()).is_ok(),
+            (Self::Postgres, Value::String(text)) => PostgresUrl::try_from(text.clone()).is_ok(),
             (Self::MasterKey, Value::String(text)) => Secret::new(text).key_bytes().is_some(),
             (Self::Tokens, Value::Array(tokens)) => {
                 tokens.iter().all(|token| match token.clone().try_into::<super::Token>() {

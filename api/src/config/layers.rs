@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::keys::UNUSED_NAMES;
-use super::{Config, KEYS, Key};
+use super::{Config, KEYS, Key, Kind, StoreUrl};
 
 const DEFAULT_FILE: &str = "freehold.toml";
 const PREFIX: &str = "FREEHOLD__";
@@ -197,7 +197,8 @@ impl Layers {
             }
             return;
         }
-        let secret = name.strip_suffix("_file").and_then(find).filter(|key| key.kind.is_secret());
+        let secret = name.strip_suffix("_file").and_then(find);
+        let secret = secret.filter(|key| key.kind.may_hold_secret());
         match (secret, value) {
             (Some(key), Value::String(path)) => {
                 let path = PathBuf::from(path);
@@ -235,7 +236,7 @@ impl Layers {
         let found = if key.kind.is_secret() {
             "***".to_owned()
         } else {
-            without_password(value.to_string())
+            without_password(&value.to_string())
         };
         let expected = key.kind.expected();
         self.errors.push(ConfigError::WrongValue { key: key.name, origin, found, expected });
@@ -257,7 +258,15 @@ impl Layers {
             }
             settings.push(Setting { key, value, origin });
         }
-        let config = tree.try_into().expect("every value was checked against the table of keys");
+        let config: Config =
+            tree.try_into().expect("every value was checked against the table of keys");
+        if !matches!(config.store.url, StoreUrl::Postgres(_)) {
+            let unused = settings.iter().filter(|setting| setting.key.kind == Kind::Postgres);
+            for Setting { key, origin, .. } in unused.filter(|setting| setting.value.is_some()) {
+                let key = key.name;
+                self.warnings.push(format!("{origin} sets {key}, which PostgreSQL alone uses"));
+            }
+        }
         Ok(Loaded { config, settings, warnings: self.warnings })
     }
 }
@@ -268,7 +277,7 @@ impl Setting {
         match &self.value {
             None => String::new(),
             Some(_) if self.key.kind.is_secret() => "***".to_owned(),
-            Some(Value::String(text)) => text.clone(),
+            Some(Value::String(text)) => without_password(text),
             Some(Value::Array(tokens)) => {
                 let names = tokens.iter().filter_map(|token| {
                     Some(format!("{} ({})", token["name"].as_str()?, token["role"].as_str()?))
@@ -353,12 +362,20 @@ fn put(tree: &mut Table, name: &str, value: Value) {
     }
 }
 
-/// A text without the user and password of a URL in it.
-fn without_password(text: String) -> String {
-    match (text.find("://"), text.rfind('@')) {
+/// A text without what an address in it tells of who logs in.
+pub(crate) fn without_password(text: &str) -> String {
+    let mut text = match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 < at => {
             format!("{}***{}", &text[..scheme + 3], &text[at..])
         }
-        _ => text,
+        _ => text.to_owned(),
+    };
+    for parameter in ["?password=", "&password="] {
+        if let Some(found) = text.find(parameter) {
+            let value = found + parameter.len();
+            let end = text[value..].find(['&', '"']).map_or(text.len(), |length| value + length);
+            text.replace_range(value..end, "***");
+        }
     }
+    text
 }

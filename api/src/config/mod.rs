@@ -8,6 +8,7 @@ mod keys;
 mod layers;
 mod secret;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, Kind};
+pub(crate) use layers::without_password;
 pub use layers::{ConfigError, ConfigErrors, Loaded, Origin, Setting, Sources};
 pub use secret::{MasterKey, MasterKeyError, Secret};
 
@@ -129,8 +131,12 @@ pub struct Store {
     pub queue_max_requests: usize,
     /// The most bytes of appends that wait.
     pub queue_max_bytes: usize,
-    /// How many connections read.
-    pub readers: usize,
+    /// A replica, where pages of the whole log are read.
+    pub read_url: Option<PostgresUrl>,
+    /// Where the keys of people are, if not in the database of the log.
+    pub keys_url: Option<PostgresUrl>,
+    /// How many connections each pool to PostgreSQL has at most.
+    pub pool_size: u32,
 }
 
 /// Where the log and the read models are.
@@ -139,9 +145,16 @@ pub struct Store {
 pub enum StoreUrl {
     /// SQLite files in this folder.
     Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(PostgresUrl),
     /// Nowhere: gone when the process ends.
     Memory,
 }
+
+/// The address of a PostgreSQL database, which may hold a password: prints without it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PostgresUrl(String);
 
 /// `vault.*`
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -271,7 +284,31 @@ impl StoreUrl {
     pub fn folder(&self) -> Option<&std::path::Path> {
         match self {
             Self::Sqlite(folder) => Some(folder),
-            Self::Memory => None,
+            Self::Postgres(_) | Self::Memory => None,
+        }
+    }
+}
+
+impl PostgresUrl {
+    /// The address in full, for the driver alone.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(&self.0))
+    }
+}
+
+impl TryFrom<String> for PostgresUrl {
+    type Error = &'static str;
+
+    fn try_from(url: String) -> Result<Self, Self::Error> {
+        match url.split_once("://") {
+            Some(("postgres" | "postgresql", _)) => Ok(Self(url)),
+            _ => Err("a PostgreSQL address"),
         }
     }
 }
@@ -286,6 +323,7 @@ impl TryFrom<String> for StoreUrl {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 if path.is_empty() { Err("a folder") } else { Ok(Self::Sqlite(path.into())) }
             }
+            Some(("postgres" | "postgresql", _)) => PostgresUrl::try_from(url).map(Self::Postgres),
             Some((scheme, _)) if scheme.len() > 1 && !scheme.contains(['/', '\\', '.']) => {
                 Err("a scheme that this release knows")
             }

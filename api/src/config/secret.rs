@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use serde::Deserialize;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
-use super::Config;
+use super::{Config, StoreUrl};
 
 /// Text that prints as `***` and is wiped from memory when dropped.
 #[derive(Clone, Deserialize, ZeroizeOnDrop)]
@@ -38,6 +38,14 @@ pub enum MasterKeyError {
         /// Which folder.
         folder: PathBuf,
     },
+    /// The store has no folder that a key file could lie in, and outlives this process.
+    #[error(
+        "vault.master_key is not set. It wraps the keys of people and is never in the database; \
+         every process on it needs the same one. Make it once, and keep a copy apart from backups:\n  \
+         (umask 077; openssl rand -hex 32 > master.key)\n  \
+         export FREEHOLD__VAULT__MASTER_KEY_FILE=\"$PWD/master.key\""
+    )]
+    NotSet,
     /// The file could not be read or made.
     #[error("{path} cannot be used as key file: {source}")]
     Io {
@@ -81,14 +89,16 @@ impl fmt::Debug for MasterKey {
 
 impl MasterKey {
     /// The key that the configuration gives, else the one in `<data folder>/master.key`, which is
-    /// made at the first start.
+    /// made at the first start. On PostgreSQL only a configured one: a file that a process makes for
+    /// itself is not where the next machine or container looks for it.
     pub fn obtain(config: &Config) -> Result<Self, MasterKeyError> {
         if let Some(bytes) = config.vault.master_key.as_ref().and_then(Secret::key_bytes) {
             return Ok(Self(*bytes));
         }
-        match config.store.url.folder() {
-            Some(folder) => Self::in_folder(folder),
-            None => Ok(Self::random()),
+        match &config.store.url {
+            StoreUrl::Sqlite(folder) => Self::in_folder(folder),
+            StoreUrl::Postgres(_) => Err(MasterKeyError::NotSet),
+            StoreUrl::Memory => Ok(Self::random()),
         }
     }
 

@@ -25,7 +25,7 @@ fn every_default_is_of_its_kind_and_every_key_has_a_field() {
     let loaded = Sources::default().load().unwrap();
     assert_eq!(loaded.config.http.listen.to_string(), "127.0.0.1:8001");
     for key in KEYS {
-        let needs_default = !matches!(key.kind, Kind::MasterKey | Kind::Tokens);
+        let needs_default = !matches!(key.kind, Kind::MasterKey | Kind::Tokens | Kind::Postgres);
         assert_eq!(key.default.is_some(), needs_default, "{}", key.name);
         if let Some(text) = key.default {
             assert!(key.kind.read(text).is_some(), "{}", key.name);
@@ -36,19 +36,19 @@ fn every_default_is_of_its_kind_and_every_key_has_a_field() {
 #[test]
 fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
     let (_folder, mut sources) = with_file(
-        "[http]\nlisten = '127.0.0.1:1'\nmax_connections = 5\n[store]\nreaders = 2\nurl = 'x'",
+        "[http]\nlisten = '127.0.0.1:1'\nmax_connections = 5\n[store]\npool_size = 2\nurl = 'x'",
     );
     sources.environment.insert("FREEHOLD__HTTP__LISTEN".into(), "127.0.0.1:2".into());
-    sources.environment.insert("FREEHOLD__STORE__READERS".into(), "3".into());
+    sources.environment.insert("FREEHOLD__STORE__POOL_SIZE".into(), "3".into());
     sources.flags.push(("http.listen", "--listen", "127.0.0.1:3".into()));
 
     let loaded = sources.load().unwrap();
 
     assert_eq!(loaded.config.http.listen.port(), 3);
-    assert_eq!(loaded.config.store.readers, 3);
+    assert_eq!(loaded.config.store.pool_size, 3);
     assert_eq!(loaded.config.http.max_connections, 5);
     assert_eq!(origin(&loaded, "http.listen"), "--listen");
-    assert_eq!(origin(&loaded, "store.readers"), "FREEHOLD__STORE__READERS");
+    assert_eq!(origin(&loaded, "store.pool_size"), "FREEHOLD__STORE__POOL_SIZE");
     assert!(origin(&loaded, "http.max_connections").ends_with("my.toml"));
     assert_eq!(origin(&loaded, "log.level"), "default");
 }
@@ -58,11 +58,11 @@ fn plain_names_are_understood_and_give_way_to_our_own() {
     let loaded = environment(&[
         ("DATABASE_URL", "sqlite:/var/lib/freehold"),
         ("DATABASE_POOL_SIZE", "9"),
-        ("FREEHOLD__STORE__READERS", "2"),
+        ("FREEHOLD__STORE__POOL_SIZE", "2"),
     ]);
     let loaded = loaded.load().unwrap();
     assert_eq!(loaded.config.store.url, StoreUrl::Sqlite("/var/lib/freehold".into()));
-    assert_eq!(loaded.config.store.readers, 2);
+    assert_eq!(loaded.config.store.pool_size, 2);
 }
 
 #[test]
@@ -74,8 +74,8 @@ fn a_name_without_use_in_this_release_is_a_warning() {
 #[test]
 fn everything_wrong_is_said_at_once_with_origin_and_nearest_match() {
     let (_folder, mut sources) = with_file("[http]\nlissen = 'x'\nmax_connections = 'many'");
-    sources.environment.insert("FREEHOLD__STORE__READERS".into(), "0".into());
-    sources.environment.insert("DATABASE_URL".into(), "postgres://db/freehold".into());
+    sources.environment.insert("FREEHOLD__STORE__POOL_SIZE".into(), "0".into());
+    sources.environment.insert("DATABASE_URL".into(), "mysql://db/freehold".into());
 
     let said = sources.load().unwrap_err().to_string();
 
@@ -83,10 +83,11 @@ fn everything_wrong_is_said_at_once_with_origin_and_nearest_match() {
     for line in [
         format!("{file} sets http.lissen, which does not exist; did you mean http.listen?"),
         format!("{file} sets http.max_connections to \"many\"; it must be a whole number from 1"),
-        "FREEHOLD__STORE__READERS sets store.readers to \"0\"; it must be a whole number from 1"
+        "FREEHOLD__STORE__POOL_SIZE sets store.pool_size to \"0\"; it must be a whole number from 1"
             .to_owned(),
-        "DATABASE_URL sets store.url to \"postgres://db/freehold\"; it must be a folder, \
-         sqlite:<folder> or memory: (the stores of this release)"
+        "DATABASE_URL sets store.url to \"mysql://db/freehold\"; it must be a folder, \
+         sqlite:<folder>, postgres://user@host:port/database or memory: (the stores of this \
+         release)"
             .to_owned(),
     ] {
         assert!(said.contains(&line), "{line}\nis not in\n{said}");
@@ -113,10 +114,60 @@ fn the_nearest_key_is_found_by_its_last_part_too() {
 
 #[test]
 fn a_password_in_an_address_is_not_repeated() {
-    let sources = environment(&[("DATABASE_URL", "postgres://ann:hunter2@db/freehold")]);
+    let sources = environment(&[("DATABASE_URL", "mysql://ann:hunter2@db/freehold")]);
     let said = sources.load().unwrap_err().to_string();
-    assert!(said.contains("postgres://***@db/freehold"), "{said}");
+    assert!(said.contains("mysql://***@db/freehold"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
+
+    for (address, printed) in [
+        ("postgres://ann:hunter2@db:1/f?sslmode=require", "postgres://***@db:1/f?sslmode=require"),
+        ("postgresql://ann:hunter2@db/f", "postgresql://***@db/f"),
+        ("postgres://ann:hun/t@r?hunter2@db/f", "postgres://***@db/f"),
+        ("postgres://db/f?password=hunter2&port=1", "postgres://db/f?password=***&port=1"),
+        ("postgres:///f?host=/run&password=hunter2", "postgres:///f?host=/run&password=***"),
+    ] {
+        let sources = environment(&[
+            ("DATABASE_URL", address),
+            ("DATABASE_READ_URL", address),
+            ("FREEHOLD__STORE__KEYS_URL", address),
+        ]);
+        let loaded = sources.load().unwrap();
+        let shown: Vec<String> = loaded.settings.iter().map(Setting::printable).collect();
+        assert_eq!(shown.iter().filter(|value| *value == printed).count(), 3, "{shown:?}");
+        let config = format!("{:?} {shown:?}", loaded.config);
+        assert!(!config.contains("hunter2"), "{config}");
+    }
+}
+
+#[test]
+fn an_address_with_a_password_comes_from_a_file_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("url");
+    std::fs::write(&path, "postgres://ann:hunter2@db/freehold\n").unwrap();
+    let sources = environment(&[("FREEHOLD__STORE__URL_FILE", path.to_str().unwrap())]);
+    let loaded = sources.load().unwrap();
+    let StoreUrl::Postgres(url) = &loaded.config.store.url else { panic!("{loaded:?}") };
+    assert_eq!(url.as_str(), "postgres://ann:hunter2@db/freehold");
+    assert!(origin(&loaded, "store.url").contains("named by FREEHOLD__STORE__URL_FILE"));
+}
+
+#[test]
+fn what_only_postgresql_uses_is_a_warning_without_it() {
+    let read = [("DATABASE_READ_URL", "postgres://replica/f")];
+    let warned = environment(&read).load().unwrap().warnings;
+    assert_eq!(warned, ["DATABASE_READ_URL sets store.read_url, which PostgreSQL alone uses"]);
+    let with_store = [read[0], ("DATABASE_URL", "postgres://db/f")];
+    assert_eq!(environment(&with_store).load().unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn a_store_on_postgresql_needs_a_configured_master_key() {
+    let url = ("DATABASE_URL", "postgres://db/f");
+    let none = MasterKey::obtain(&environment(&[url]).load().unwrap().config);
+    assert!(matches!(none, Err(MasterKeyError::NotSet)));
+    let key = "5a".repeat(32);
+    let config = environment(&[url, ("FREEHOLD__VAULT__MASTER_KEY", &key)]).load().unwrap().config;
+    assert_eq!(MasterKey::obtain(&config).unwrap().bytes(), &[0x5a; 32]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Data from files: the demo's, compiled in, and those of a feed.
+//! Data from files: the demo's, compiled in, and those of a feed; and from the database of another
+//! application.
 //!
 //! An import may be stopped at any moment and started again: what is there already stays as it is,
 //! and the end is the same. Nothing is remembered beside the log; what the log holds tells where
@@ -6,6 +7,7 @@
 
 mod demo;
 mod file;
+mod postgres_es;
 mod progress;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,9 @@ use freehold_ports::{AppendError, ReadError};
 
 pub use demo::{DemoReport, import_demo};
 pub use file::{FileFormat, FileReport, import_file};
+pub use postgres_es::{
+    ImportedLog, PostgresEsImportError, PostgresEsReport, RefusedEvent, import_postgres_es,
+};
 pub use progress::{Bars, Counted, Progress, Silent, rate};
 
 /// How many rows are being stored at once: enough to fill the log's batches.

@@ -199,7 +199,7 @@ fn respond(answer: &Answer) -> Response {
     }
     let problem = if answer.any(Status::Retry) {
         let codes = answer.items.iter().flat_map(|item| &item.errors).map(|error| error.code);
-        let unavailable = codes.clone().any(|code| code == "UNAVAILABLE");
+        let unavailable = codes.clone().any(|code| code == super::UNAVAILABLE);
         let (status, code) = if unavailable {
             (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
         } else {

@@ -46,6 +46,8 @@ use lookups::Lookups;
 
 use crate::platform::{Caller, Platform};
 
+/// The code of an item that met a log out of reach.
+const UNAVAILABLE: &str = "UNAVAILABLE";
 /// The projection whose lag senders are told.
 const LISTINGS: &str = "listings";
 /// How many items of one request are being stored at once.
@@ -82,7 +84,9 @@ impl Ingest {
         let live = self.platform.live(LISTINGS);
         // One that was stopped while it had everything does not notice what it is missing since.
         let knows = |live: &SubscriptionStatus| {
-            live.state == SubscriptionState::Live || live.behind_since.is_some()
+            let current =
+                matches!(live.state, SubscriptionState::Live | SubscriptionState::StandingBy);
+            current || live.behind_since.is_some()
         };
         if let Some(live) = live.filter(knows) {
             let seconds = live.lag(clock.now()).as_secs_f64();
@@ -112,8 +116,11 @@ impl Ingest {
             let events = items.iter().flat_map(|item| &item.events);
             events.filter(|event| event.log == log).filter_map(|event| event.position).max()
         };
+        // A log that cannot be reached is not asked again: its callers have waited for it already.
+        let unreachable = items.iter().flat_map(|item| &item.errors).any(|e| e.code == UNAVAILABLE);
         let position = match reached(LogName::DOMAIN) {
             Some(position) => Some(position),
+            None if unreachable => None,
             None => self.platform.store.head(&LogName::DOMAIN).await.ok(),
         };
         for item in &items {
@@ -128,7 +135,7 @@ impl Ingest {
             }
         }
         let interactions_position = reached(LogName::INTERACTIONS);
-        let projection_lag = self.projection_lag().await;
+        let projection_lag = if unreachable { None } else { self.projection_lag().await };
         Answer { items, position, interactions_position, projection_lag, retry_after }
     }
 }
@@ -168,7 +175,7 @@ impl NotStored {
 
     fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::warn!(error, "item not stored");
-        Self::retry("UNAVAILABLE", "the log cannot be reached now", Duration::from_secs(5))
+        Self::retry(UNAVAILABLE, "the log cannot be reached now", Duration::from_secs(5))
     }
 }
 

@@ -21,7 +21,7 @@ fn new_email(email: &str) -> UpdateProfile {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_who_register_one_reference_at_once_one_wins() {
     for round in 0..20 {
-        let platform = platform_with(contended());
+        let platform = platform_with(contended()).await;
         let registrations = (1..=20).map(|id| {
             let platform = platform.clone();
             tokio::spawn(async move { platform.property(id, register_property("berlin-1")).await })
@@ -45,7 +45,7 @@ async fn of_many_who_register_one_reference_at_once_one_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_who_register_one_address_at_once_one_wins_whatever_its_case() {
-    let platform = platform_with(contended());
+    let platform = platform_with(contended()).await;
     let registrations = (1..=20).map(|number| {
         let platform = platform.clone();
         let email = if number % 2 == 0 { EMAIL } else { " ADA@Example.com" };
@@ -61,7 +61,7 @@ async fn of_many_who_register_one_address_at_once_one_wins_whatever_its_case() {
 
 #[tokio::test]
 async fn a_closed_account_gives_its_address_back_and_the_next_one_keeps_it() {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let taken = platform.user(BOB, register(BOB, EMAIL)).await;
     assert!(matches!(taken, Err(CommandError::Taken { namespace: "email", .. })));
@@ -77,7 +77,7 @@ async fn a_closed_account_gives_its_address_back_and_the_next_one_keeps_it() {
 
 #[tokio::test]
 async fn a_changed_address_is_free_for_others_and_can_be_taken_back_unless_they_took_it() {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     platform.user(ADA, new_email("ada@example.org")).await.unwrap();
 
@@ -91,7 +91,7 @@ async fn a_changed_address_is_free_for_others_and_can_be_taken_back_unless_they_
 
 #[tokio::test]
 async fn a_key_is_taken_within_its_tenant_only() {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
 
     let elsewhere = CommandContext::new("zenith", "web");
@@ -102,7 +102,7 @@ async fn a_key_is_taken_within_its_tenant_only() {
 
 #[tokio::test]
 async fn a_listing_key_belongs_to_one_property() {
-    let platform = platform();
+    let platform = platform().await;
     let draft =
         || DraftListing { listing: listing(7), price: None, available_from: None, agent: None };
     platform.property(1, register_property("berlin-1")).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_listing_key_belongs_to_one_property() {
 
 #[tokio::test]
 async fn the_holder_of_a_key_is_known_at_once_also_of_a_long_one() {
-    let platform = platform();
+    let platform = platform().await;
     for (id, reference) in [(1, "berlin-1".to_owned()), (2, "ß".repeat(200))] {
         platform.property(id, register_property(&reference)).await.unwrap();
         let claim = |source: &str| Claim {
@@ -140,7 +140,7 @@ async fn the_holder_of_a_key_is_known_at_once_also_of_a_long_one() {
 #[tokio::test]
 async fn a_stranger_finds_nothing_at_the_streams_of_another_tenant() {
     for snapshot_every in [1, u64::MAX] {
-        let platform = platform_with(ExecutorOptions { snapshot_every, ..options() });
+        let platform = platform_with(ExecutorOptions { snapshot_every, ..options() }).await;
         let id = CommandId::new();
         platform.user_as(&named(id), ADA, register(ADA, EMAIL)).await.unwrap();
         let stranger = CommandContext { command_id: None, ..stranger(id) };
@@ -163,7 +163,7 @@ async fn a_stranger_finds_nothing_at_the_streams_of_another_tenant() {
 
 #[tokio::test]
 async fn a_stranger_gets_no_answer_of_another_tenants_command() {
-    let platform = platform();
+    let platform = platform().await;
     let id = CommandId::new();
     platform.user_as(&named(id), ADA, register(ADA, EMAIL)).await.unwrap();
 

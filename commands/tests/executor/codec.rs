@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use freehold_domain::user::{LegalHoldPlaced, SearchRenamed, UserEvent};
 use freehold_domain::{LegalHoldId, Personal, SavedSearchId, StoredEvent, SubjectId};
-use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
     CodecError, CommandId, EventCodec, EventId, GlobalPosition, KeyVault, Provenance,
     RecordedEvent, SealedText, StreamId, StreamVersion, VaultError,
 };
+use freehold_test_stores::Place;
 use uuid::Uuid;
 
 use crate::samples::{ADA, BOB, noon};
 
-fn codec() -> (Arc<MemoryKeyVault>, EventCodec) {
-    let vault = Arc::new(MemoryKeyVault::default());
-    (vault.clone(), EventCodec::new(vault))
+/// Keys, what seals with them, and where they are kept.
+async fn codec() -> (Place, Arc<dyn KeyVault>, EventCodec) {
+    let place = Place::in_memory();
+    let vault = place.vault().await;
+    (place, vault.clone(), EventCodec::new(vault))
 }
 
 async fn stored(codec: &EventCodec, event: &UserEvent) -> RecordedEvent {
@@ -74,7 +76,7 @@ fn golden_events() -> Vec<UserEvent> {
 
 #[tokio::test]
 async fn every_event_reads_back_as_it_was_written() {
-    let (_, codec) = codec();
+    let (_place, _, codec) = codec().await;
     let events = golden_events();
     assert!(events.len() >= UserEvent::TYPES.len());
     for event in events {
@@ -89,7 +91,7 @@ async fn every_event_reads_back_as_it_was_written() {
 
 #[tokio::test]
 async fn a_sealed_value_that_is_moved_or_changed_is_found_out() {
-    let (_, codec) = codec();
+    let (_place, _, codec) = codec().await;
     let one = stored(&codec, &renamed(ADA, "Near work")).await;
     let other = stored(&codec, &renamed(ADA, "Near school")).await;
 
@@ -115,7 +117,7 @@ async fn a_sealed_value_that_is_moved_or_changed_is_found_out() {
 
 #[tokio::test]
 async fn a_text_outside_its_event_opens_with_its_key_and_in_its_place_alone() {
-    let (vault, codec) = codec();
+    let (_place, vault, codec) = codec().await;
     let event = stored(&codec, &renamed(ADA, "Near work")).await;
     let UserEvent::SearchRenamed(sealed) = codec.decode_sealed(&event).unwrap() else {
         panic!("another event")
@@ -137,7 +139,7 @@ async fn a_text_outside_its_event_opens_with_its_key_and_in_its_place_alone() {
 
 #[tokio::test]
 async fn a_value_is_sealed_anew_each_time() {
-    let (_, codec) = codec();
+    let (_place, _, codec) = codec().await;
     let event = renamed(ADA, "Near work");
     let (one, other) = (EventId::new(), EventId::new());
     let first = codec.encode(&event, one).await.unwrap();
@@ -147,7 +149,7 @@ async fn a_value_is_sealed_anew_each_time() {
 
 #[tokio::test]
 async fn a_destroyed_key_erases_one_person_and_nobody_else() {
-    let (vault, codec) = codec();
+    let (_place, vault, codec) = codec().await;
     let of_ada = stored(&codec, &renamed(ADA, "Near work")).await;
     let of_bob = stored(&codec, &renamed(BOB, "Near school")).await;
     vault.destroy(ADA.into()).await.unwrap();
@@ -161,7 +163,7 @@ async fn a_destroyed_key_erases_one_person_and_nobody_else() {
 
 #[tokio::test]
 async fn nothing_personal_is_written_about_a_person_whose_key_is_destroyed() {
-    let (vault, codec) = codec();
+    let (_place, vault, codec) = codec().await;
     vault.destroy(ADA.into()).await.unwrap();
     let reason = Personal::new(ADA.into(), "Court order 7".to_owned());
     let placed = UserEvent::from(LegalHoldPlaced { hold: LegalHoldId(Uuid::nil()), reason });
@@ -177,7 +179,7 @@ async fn nothing_personal_is_written_about_a_person_whose_key_is_destroyed() {
 
 #[tokio::test]
 async fn a_state_reads_back_only_where_it_was_written_for() {
-    let (_, codec) = codec();
+    let (_place, _, codec) = codec().await;
     let state = Personal::new(ADA.into(), "Ada L.".to_owned());
     let (place, elsewhere) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let bytes = codec.encode_state(&state, place).await.unwrap();

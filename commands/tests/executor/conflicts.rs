@@ -23,7 +23,7 @@ fn at(version: u64) -> CommandContext {
 
 /// A platform with Ada, and the same one where somebody is faster `times` times.
 async fn overtaken(times: u32, by: fn(u32) -> UserCommand) -> (Platform, Platform) {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let mischief = Mischief::SomebodyFirst(platform.executor.clone(), ADA.0, by);
     let store = Mischievous::new(platform.store.clone(), times, mischief);
@@ -79,7 +79,7 @@ async fn a_caller_that_names_a_version_is_told_the_true_one_instead() {
 
 #[tokio::test]
 async fn a_named_version_is_compared_before_anything_is_decided() {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
 
     let behind = platform.user_as(&at(0), ADA, favourite(1)).await;
@@ -96,7 +96,7 @@ async fn a_named_version_is_compared_before_anything_is_decided() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_that_name_no_version_all_get_through() {
-    let platform = platform_with(ExecutorOptions { max_decisions: 100, ..options() });
+    let platform = platform_with(ExecutorOptions { max_decisions: 100, ..options() }).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let writers = (1..=20).map(|number| {
         let platform = platform.clone();
@@ -111,7 +111,7 @@ async fn writers_that_name_no_version_all_get_through() {
 
 #[tokio::test]
 async fn commands_sent_as_one_are_stored_together_or_not_at_all() {
-    let platform = platform();
+    let platform = platform().await;
     let both = |second| vec![UserCommand::from(register(ADA, EMAIL)), second];
 
     let refused = platform

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use freehold_commands::ExecutorOptions;
 use freehold_domain::user::*;
 use freehold_domain::{LegalHoldId, SavedSearchId, StoredEvent};
-use freehold_ports::{KeyVault, LogName, SnapshotStore, StreamId};
+use freehold_ports::{LogName, StreamId};
 use uuid::Uuid;
 
 use crate::samples::*;
@@ -74,7 +74,7 @@ fn secrets_in(bytes: &[u8]) -> BTreeSet<&'static str> {
 
 #[tokio::test]
 async fn no_payload_tag_or_snapshot_holds_a_personal_value_in_clear() {
-    let platform = platform_with(ExecutorOptions { snapshot_every: 1, ..options() });
+    let platform = platform_with(ExecutorOptions { snapshot_every: 1, ..options() }).await;
     tell_everything(&platform).await;
 
     let log = platform.log().await;
@@ -99,7 +99,7 @@ async fn no_payload_tag_or_snapshot_holds_a_personal_value_in_clear() {
 
 #[tokio::test]
 async fn every_event_with_a_personal_value_names_its_subject() {
-    let platform = platform();
+    let platform = platform().await;
     tell_everything(&platform).await;
 
     for event in platform.log().await {
@@ -112,7 +112,7 @@ async fn every_event_with_a_personal_value_names_its_subject() {
 #[tokio::test]
 async fn a_user_whose_key_is_destroyed_still_loads_with_and_without_a_snapshot() {
     for snapshot_every in [1, u64::MAX] {
-        let platform = platform_with(ExecutorOptions { snapshot_every, ..options() });
+        let platform = platform_with(ExecutorOptions { snapshot_every, ..options() }).await;
         tell_everything(&platform).await;
         platform.vault.destroy(ADA.into()).await.unwrap();
 
@@ -133,7 +133,7 @@ async fn a_user_whose_key_is_destroyed_still_loads_with_and_without_a_snapshot()
 
 #[tokio::test]
 async fn after_the_key_is_destroyed_every_event_decodes_and_tells_nothing() {
-    let platform = platform();
+    let platform = platform().await;
     tell_everything(&platform).await;
     platform.vault.destroy(ADA.into()).await.unwrap();
 

@@ -12,7 +12,7 @@ use crate::stores::{Mischief, Mischievous};
 
 /// A platform with Ada, its log behind a store that counts, and Ada as she is remembered.
 async fn with_ada() -> (Platform, Arc<Interposed<Mischievous>>, Loaded<User>) {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let ada = platform.executor.load::<User>(ADA.0).await.unwrap();
     let store = Mischievous::new(platform.store.clone(), 0, Mischief::RequestLost);

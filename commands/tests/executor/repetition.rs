@@ -10,7 +10,7 @@ use crate::stores::{Mischief, Mischievous};
 
 #[tokio::test]
 async fn a_repeated_command_gets_its_first_answer_and_stores_nothing() {
-    let platform = platform();
+    let platform = platform().await;
     let id = CommandId::new();
     let first = platform.user_as(&named(id), ADA, register(ADA, EMAIL)).await.unwrap();
     platform.user(ADA, favourite(1)).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_repeated_command_gets_its_first_answer_and_stores_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_command_sent_many_times_at_once_is_stored_once_and_everybody_gets_its_answer() {
     for round in 0..50 {
-        let platform = platform();
+        let platform = platform().await;
         let context = CommandContext {
             // Also with a version: the repetition is no conflict with itself.
             expected: (round % 2 == 0).then_some(ExpectedVersion::NoStream),
@@ -56,7 +56,7 @@ async fn one_command_sent_many_times_at_once_is_stored_once_and_everybody_gets_i
 #[tokio::test]
 async fn a_command_whose_twin_was_a_little_faster_gets_the_twins_answer_and_no_refusal() {
     for expected in [None, Some(ExpectedVersion::NoStream)] {
-        let platform = platform();
+        let platform = platform().await;
         let context = CommandContext { expected, ..named(CommandId::new()) };
         let command = UserCommand::from(register(ADA, EMAIL));
         let twin = (platform.executor.clone(), ADA.0, command.clone(), context.clone());
@@ -74,7 +74,7 @@ async fn a_command_whose_twin_was_a_little_faster_gets_the_twins_answer_and_no_r
 #[tokio::test]
 async fn a_repetition_whose_first_answer_cannot_be_read_is_not_refused() {
     for expected in [None, Some(ExpectedVersion::NoStream)] {
-        let platform = platform();
+        let platform = platform().await;
         let context = CommandContext { expected, ..named(CommandId::new()) };
         let command = UserCommand::from(register(ADA, EMAIL));
         platform.user_as(&context, ADA, command.clone()).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_repetition_whose_first_answer_cannot_be_read_is_not_refused() {
 
 #[tokio::test]
 async fn an_id_stands_for_one_command_on_one_stream_under_one_condition() {
-    let platform = platform();
+    let platform = platform().await;
     let id = CommandId::new();
     platform.user_as(&named(id), ADA, register(ADA, EMAIL)).await.unwrap();
 
@@ -112,7 +112,7 @@ async fn an_id_stands_for_one_command_on_one_stream_under_one_condition() {
 
 #[tokio::test]
 async fn a_refused_command_may_be_sent_again_under_its_id() {
-    let platform = platform();
+    let platform = platform().await;
     let id = CommandId::new();
     let refused = platform.user_as(&named(id), ADA, favourite(1)).await;
     assert!(matches!(refused, Err(CommandError::Refused(UserRefused::NotRegistered))));
@@ -125,7 +125,7 @@ async fn a_refused_command_may_be_sent_again_under_its_id() {
 
 #[tokio::test]
 async fn a_named_command_that_changed_nothing_is_remembered() {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let id = CommandId::new();
     let first = platform.user_as(&named(id), ADA, ReinstateUser {}).await.unwrap();
@@ -142,7 +142,7 @@ async fn a_named_command_that_changed_nothing_is_remembered() {
 
 #[tokio::test]
 async fn a_nameless_command_that_changes_nothing_answers_with_the_head_of_the_log() {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     platform.user(BOB, register(BOB, "bob@example.com")).await.unwrap();
 
@@ -154,7 +154,7 @@ async fn a_nameless_command_that_changes_nothing_answers_with_the_head_of_the_lo
 
 #[tokio::test]
 async fn a_dry_run_decides_stores_nothing_and_leaves_its_id_free() {
-    let platform = platform();
+    let platform = platform().await;
     let id = CommandId::new();
     let dry = CommandContext { dry_run: true, ..named(id) };
 
@@ -171,7 +171,7 @@ async fn a_dry_run_decides_stores_nothing_and_leaves_its_id_free() {
 
 #[tokio::test]
 async fn a_dry_run_says_that_a_key_is_taken() {
-    let platform = platform();
+    let platform = platform().await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
 
     let dry = CommandContext { dry_run: true, ..context() };
@@ -195,7 +195,7 @@ fn what_a_named_command_creates_has_the_same_id_every_time() {
 async fn a_lost_reply_stores_a_command_exactly_once() {
     for times in 1..4 {
         for stored in [true, false] {
-            let platform = platform();
+            let platform = platform().await;
             let mischief = if stored { Mischief::ReplyLost } else { Mischief::RequestLost };
             let store = Mischievous::new(platform.store.clone(), times, mischief);
             let flaky = platform.through(store.clone(), options());
@@ -212,7 +212,7 @@ async fn a_lost_reply_stores_a_command_exactly_once() {
 
 #[tokio::test]
 async fn a_store_that_never_replies_is_not_asked_for_ever_and_the_id_to_send_again_is_told() {
-    let platform = platform();
+    let platform = platform().await;
     let store = Mischievous::new(platform.store.clone(), 100, Mischief::RequestLost);
     let flaky = platform.through(store, ExecutorOptions { max_decisions: 3, ..options() });
     let unknown = flaky.user(ADA, register(ADA, EMAIL)).await;
@@ -225,7 +225,7 @@ async fn a_store_that_never_replies_is_not_asked_for_ever_and_the_id_to_send_aga
 
 #[tokio::test]
 async fn a_store_that_goes_away_after_a_lost_reply_leaves_the_outcome_unknown() {
-    let platform = platform();
+    let platform = platform().await;
     let store = Mischievous::new(platform.store.clone(), 1, Mischief::StoreGone);
     let flaky = platform.through(store, options());
     let unknown = flaky.user(ADA, register(ADA, EMAIL)).await;

@@ -1,4 +1,4 @@
-//! A platform in memory, and the commands that tests begin with.
+//! A platform, and the commands that tests begin with.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use freehold_domain::user::{
     UserCommand, UserRefused,
 };
 use freehold_domain::{Address, ListingKey, UserId};
-use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    Clock, CommandId, EventCodec, EventFilter, EventStore, GlobalPosition, LogName, RecordedEvent,
+    Clock, CommandId, EventCodec, EventFilter, EventStore, GlobalPosition, KeyVault, LogName,
+    RecordedEvent, SystemClock,
 };
+use freehold_test_stores::{Log, Place};
 use uuid::Uuid;
 
 pub(crate) type OnUser = Result<Executed<User>, CommandError<UserRefused>>;
@@ -43,22 +44,24 @@ pub(crate) fn noon() -> DateTime<Utc> {
 /// One store, one vault, one executor.
 #[derive(Clone)]
 pub(crate) struct Platform {
-    pub(crate) store: Arc<MemoryEventStore>,
-    pub(crate) vault: Arc<MemoryKeyVault>,
+    pub(crate) store: Arc<dyn Log>,
+    pub(crate) vault: Arc<dyn KeyVault>,
     pub(crate) executor: CommandExecutor,
+    _place: Arc<Place>,
 }
 
-pub(crate) fn platform() -> Platform {
-    platform_with(ExecutorOptions::default())
+pub(crate) async fn platform() -> Platform {
+    platform_with(ExecutorOptions::default()).await
 }
 
-pub(crate) fn platform_with(options: ExecutorOptions) -> Platform {
-    let store = Arc::new(MemoryEventStore::default());
-    let vault = Arc::new(MemoryKeyVault::default());
+pub(crate) async fn platform_with(options: ExecutorOptions) -> Platform {
+    let place = Arc::new(Place::in_memory());
+    let store = place.log(Arc::new(SystemClock)).await;
+    let vault = place.vault().await;
     let codec = EventCodec::new(vault.clone());
     let executor =
         CommandExecutor::new(store.clone(), store.clone(), codec, Arc::new(Noon), options);
-    Platform { store, vault, executor }
+    Platform { store, vault, executor, _place: place }
 }
 
 impl Platform {

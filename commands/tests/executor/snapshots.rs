@@ -2,11 +2,11 @@
 
 use std::num::NonZeroU64;
 
-use freehold_commands::ExecutorOptions;
+use freehold_commands::{CommandError, ExecutorOptions};
 use freehold_domain::property::*;
 use freehold_domain::user::*;
 use freehold_domain::{Currency, FeeFrequency, Policy, Price, Refusal, SavedSearchId};
-use freehold_ports::{LogName, Snapshot, SnapshotStore, StreamId, StreamVersion};
+use freehold_ports::{LogName, Snapshot, StreamId, StreamVersion};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ async fn snapshot_of(platform: &Platform, stream: &StreamId) -> Option<Snapshot>
 
 #[tokio::test]
 async fn one_is_saved_whenever_the_version_passes_a_multiple() {
-    let platform = platform_with(every(3));
+    let platform = platform_with(every(3)).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let mut seen = vec![snapshot_of(&platform, &ada()).await.map(|s| s.version.0)];
     for number in 1..=7 {
@@ -43,7 +43,7 @@ async fn one_is_saved_whenever_the_version_passes_a_multiple() {
 
 #[tokio::test]
 async fn one_of_an_old_shape_or_that_cannot_be_read_is_ignored() {
-    let platform = platform_with(every(u64::MAX));
+    let platform = platform_with(every(u64::MAX)).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     platform.user(ADA, favourite(1)).await.unwrap();
     let folded = platform.executor.load::<User>(ADA.0).await.unwrap();
@@ -63,7 +63,7 @@ async fn one_of_an_old_shape_or_that_cannot_be_read_is_ignored() {
 
 #[tokio::test]
 async fn one_of_todays_shape_is_used() {
-    let platform = platform_with(every(u64::MAX));
+    let platform = platform_with(every(u64::MAX)).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     let state = serde_json::to_vec(&User::Erased(BOB)).unwrap().into();
     let snapshot = Snapshot { version: StreamVersion(1), shape: 1, state };
@@ -76,7 +76,7 @@ async fn one_of_todays_shape_is_used() {
 
 #[tokio::test]
 async fn one_that_is_moved_to_another_stream_is_not_believed() {
-    let platform = platform_with(every(1));
+    let platform = platform_with(every(1)).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     platform.user(BOB, register(BOB, "bob@example.com")).await.unwrap();
     let of_ada = snapshot_of(&platform, &ada()).await.unwrap();
@@ -183,8 +183,8 @@ fn a_property_command() -> impl Strategy<Value = PropertyCommand> {
 type Course<A> = (Vec<String>, A, StreamVersion);
 
 /// `clear_at`: before these commands all snapshots are deleted.
-async fn course<A>(
-    platform: &Platform,
+fn course<A>(
+    snapshot_every: u64,
     id: Uuid,
     commands: &[A::Command],
     clear_at: &[usize],
@@ -192,24 +192,24 @@ async fn course<A>(
 where
     A: freehold_commands::EventSourced,
 {
-    let mut answers = Vec::new();
-    for (index, command) in commands.iter().enumerate() {
-        if clear_at.contains(&index) {
-            platform.store.clear().await.unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let platform = platform_with(every(snapshot_every)).await;
+        let mut answers = Vec::new();
+        for (index, command) in commands.iter().enumerate() {
+            if clear_at.contains(&index) {
+                platform.store.clear().await.unwrap();
+            }
+            let executed = platform.executor.execute::<A>(id, command.clone(), &context()).await;
+            answers.push(match executed {
+                Ok(executed) => format!("{:?} at {}", executed.outcome, executed.version),
+                Err(CommandError::Refused(refused)) => refused.code().to_owned(),
+                Err(error) => panic!("{error:?}"),
+            });
         }
-        let executed = platform.executor.execute::<A>(id, command.clone(), &context()).await;
-        answers.push(match executed {
-            Ok(executed) => format!("{:?} at {}", executed.outcome, executed.version),
-            Err(freehold_commands::CommandError::Refused(refused)) => refused.code().to_owned(),
-            Err(error) => panic!("{error:?}"),
-        });
-    }
-    let loaded = platform.executor.load::<A>(id).await.unwrap();
-    (answers, loaded.aggregate, loaded.version)
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+        let loaded = platform.executor.load::<A>(id).await.unwrap();
+        (answers, loaded.aggregate, loaded.version)
+    })
 }
 
 proptest! {
@@ -223,11 +223,9 @@ proptest! {
     ) {
         let commands: Vec<_> =
             std::iter::once(register(ADA, EMAIL).into()).chain(rest).collect();
-        let with = platform_with(every(snapshot_every));
-        let without = platform_with(every(u64::MAX));
 
-        let with = block_on(course::<User>(&with, ADA.0, &commands, &clear_at));
-        let without = block_on(course::<User>(&without, ADA.0, &commands, &[]));
+        let with = course::<User>(snapshot_every, ADA.0, &commands, &clear_at);
+        let without = course::<User>(u64::MAX, ADA.0, &commands, &[]);
 
         prop_assert_eq!(with, without);
     }
@@ -241,11 +239,9 @@ proptest! {
         let id = Uuid::from_u128(1);
         let commands: Vec<_> =
             std::iter::once(register_property("berlin-1").into()).chain(rest).collect();
-        let with = platform_with(every(snapshot_every));
-        let without = platform_with(every(u64::MAX));
 
-        let with = block_on(course::<Property>(&with, id, &commands, &clear_at));
-        let without = block_on(course::<Property>(&without, id, &commands, &[]));
+        let with = course::<Property>(snapshot_every, id, &commands, &clear_at);
+        let without = course::<Property>(u64::MAX, id, &commands, &[]);
 
         prop_assert_eq!(with, without);
     }

@@ -1,8 +1,9 @@
 //! What Freehold needs from outside, as small traits with the types they exchange.
 //!
 //! [`EventStore`] keeps the logs, [`SnapshotStore`] shortcuts to aggregate states, [`KeyVault`] the
-//! keys of people, [`ReadModels`] what queries read, [`Clock`] the time. [`EventCodec`] stands
-//! between typed events and the bytes a store keeps. Adapters implement the traits, one crate a
+//! keys of people, [`ReadModels`] what queries read, [`Clock`] the time. [`RestoreLog`] and
+//! [`RestoreKeys`] move what is stored to another store. [`EventCodec`] stands between typed events
+//! and the bytes a store keeps. Adapters implement the traits, one crate a
 //! technology; the suites they must pass are in `tests/contract`.
 
 mod clock;
@@ -12,6 +13,7 @@ mod geometry;
 mod key_vault;
 mod log;
 mod read_models;
+mod restore;
 mod search_words;
 mod snapshots;
 
@@ -31,6 +33,10 @@ pub use read_models::{
     Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Nulls, Order, Page,
     Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,
     Term, Test, Value, index_in_order, usable_filters,
+};
+pub use restore::{
+    RecordedAnswer, RestoreBatch, RestoreError, RestoreKeys, RestoreKeysError, RestoreLog,
+    WrappedKey,
 };
 pub use search_words::{search_words, split_words};
 pub use snapshots::{Snapshot, SnapshotStore};

@@ -549,6 +549,60 @@ async fn a_live_engine_follows_a_swap_by_another_process() {
     assert_eq!((items, shelves), plain(&events));
 }
 
+/// Two processes on the same read models: one does the work; the other one knows how far that is,
+/// is no failure, and goes on when the first is gone.
+#[test]
+fn of_two_engines_one_stands_by_and_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let dice = Dice::new(8);
+    let mut events = dice.events(3_000);
+    let mut processes: Vec<_> = (0..2)
+        .map(|_| (tokio::runtime::Runtime::new().unwrap(), models_in(folder.path())))
+        .map(|(process, models)| {
+            let shared = engine(log.clone(), models, Shelves::<1>::default());
+            (process, Arc::new(shared))
+        })
+        .collect();
+    in_a_runtime(async {
+        append(&*log, &events).await;
+        for (process, shared) in &processes {
+            let _inside = process.enter();
+            shared.start();
+        }
+        let is_standing_by = |shared: &Projections| {
+            let state = shared.status("shelves").unwrap().live.state;
+            assert!(!matches!(state, SubscriptionState::Failed(_)), "{state:?}");
+            state == SubscriptionState::StandingBy
+        };
+        for round in 0..100 {
+            let more = dice.events(1 + round % 5);
+            let position = append(&*log, &more).await;
+            events.extend(more);
+            for (_, shared) in &processes {
+                shared.wait_for("shelves", position, SOON).await.unwrap().unwrap();
+                is_standing_by(shared);
+            }
+        }
+        let standing_by = processes.iter().position(|(_, shared)| is_standing_by(shared)).unwrap();
+        assert!(!is_standing_by(&processes[1 - standing_by].1), "nobody does the work");
+        let generations = models_in(folder.path()).generations("shelves").await.unwrap();
+        assert_eq!(generations.len(), 1, "{generations:?}");
+
+        processes.remove(1 - standing_by).0.shutdown_background();
+        let more = dice.events(10);
+        let position = append(&*log, &more).await;
+        events.extend(more);
+        let (_, left) = &processes[0];
+        left.wait_for("shelves", position, SOON).await.unwrap().unwrap();
+        assert!(!is_standing_by(left));
+        left.stop().await;
+        let (items, shelves, _) = shown(&*models_in(folder.path())).await;
+        assert_eq!((items, shelves), plain(&events));
+    });
+    processes.drain(..).for_each(|(process, _)| process.shutdown_background());
+}
+
 /// Verifying finds rows that were changed, lost or made up behind the log's back, and only those.
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_shows_rows_that_are_not_what_the_log_says() {
@@ -627,6 +681,24 @@ async fn an_event_is_seen_soon_after_it_is_stored() {
     assert!(live.is_current() && live.live.behind_since.is_none(), "{live:?}");
     projections.stop().await;
     assert_eq!(projections.status("shelves").unwrap().live.state, SubscriptionState::Stopped);
+}
+
+/// The head is known before a replica has the events.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_behind_is_not_asked_without_a_pause() {
+    let log = memory_log();
+    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+    let replica = Behind::new(log.clone(), 0);
+    let projections = engine(replica.clone(), models, Shelves::<1>::default());
+    projections.start();
+    projections.wait_for("shelves", GlobalPosition(0), SOON).await.unwrap().unwrap();
+    append(&*log, &Dice::new(5).events(10)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let reads = replica.0.reads.load(Ordering::Relaxed);
+    assert!(reads < 50, "asked {reads} times");
+    replica.0.at.store(10, Ordering::Relaxed);
+    projections.wait_for("shelves", GlobalPosition(10), SOON).await.unwrap().unwrap();
+    projections.stop().await;
 }
 
 /// Events of others move the position too, so that "wait for my write" does not wait for ever.

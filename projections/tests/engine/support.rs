@@ -392,6 +392,43 @@ pub(crate) async fn failure(projections: &Projections) -> Failure {
     failure
 }
 
+/// A log whose pages come from a replica that is behind.
+pub(crate) struct Behind {
+    store: Arc<dyn EventStore>,
+    /// How far the replica is.
+    pub(crate) at: AtomicU64,
+    /// How often it was asked.
+    pub(crate) reads: AtomicU64,
+}
+
+impl Behind {
+    pub(crate) fn new(store: Arc<dyn EventStore>, at: u64) -> Arc<Interposed<Self>> {
+        Arc::new(Interposed(Self { store, at: at.into(), reads: AtomicU64::new(0) }))
+    }
+}
+
+#[async_trait]
+impl InterposedStore for Behind {
+    fn behind(&self) -> &dyn EventStore {
+        &*self.store
+    }
+
+    async fn read_all(
+        &self,
+        log: &LogName,
+        filter: &EventFilter,
+        after: GlobalPosition,
+        limit: NonZeroU32,
+    ) -> Result<EventPage, ReadError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let mut page = self.store.read_all(log, filter, after, limit).await?;
+        let at = GlobalPosition(self.at.load(Ordering::Relaxed)).max(after);
+        page.events.retain(|event| event.position <= at);
+        page.through = page.through.min(at);
+        Ok(page)
+    }
+}
+
 /// A log whose pages have any size and which fails now and then.
 pub(crate) struct Choppy {
     store: Arc<dyn EventStore>,

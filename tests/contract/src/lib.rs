@@ -17,6 +17,8 @@ pub mod event_store;
 pub mod interposed;
 pub mod key_vault;
 pub mod read_models;
+pub mod restore_keys;
+pub mod restore_log;
 pub mod snapshots;
 
 /// An empty store, and whatever must outlive it: a temporary folder, a server.
@@ -70,6 +72,8 @@ mod tests {
             include_str!("event_store.rs"),
             include_str!("key_vault.rs"),
             include_str!("read_models.rs"),
+            include_str!("restore_keys.rs"),
+            include_str!("restore_log.rs"),
             include_str!("snapshots.rs"),
         ] {
             let (_, suite) = source.split_once("_suite {").unwrap();

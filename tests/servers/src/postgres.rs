@@ -1,5 +1,6 @@
 //! A private PostgreSQL server, stopped and deleted with its value.
 
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,6 +20,7 @@ const RELEASE: &str = "TEST_POSTGRES_RELEASE";
 pub const PINNED: &str = "18.1.0";
 
 const INITDB: Tool = Tool { names: &["initdb"], package: "postgresql" };
+const OPENSSL: Tool = Tool { names: &["openssl"], package: "openssl" };
 const MAVEN: Tool = Tool { names: &["mvn"], package: "maven" };
 const XZ: Tool = Tool { names: &["xz"], package: "xz-utils" };
 /// Unpacks an artifact without a project.
@@ -58,6 +60,9 @@ pub struct Options {
     pub release: Release,
     /// Whether it waits for the disk: on where durability or speed is judged.
     pub fsync: bool,
+    /// Whether it takes connections by TLS and no others, with a certificate of its own
+    /// [authority](Postgres::authority).
+    pub tls: bool,
     /// Further settings, as name and value: `("max_connections", "50")`.
     pub settings: Vec<(&'static str, String)>,
 }
@@ -65,7 +70,7 @@ pub struct Options {
 impl Default for Options {
     /// What tests need that end processes, never the machine.
     fn default() -> Self {
-        Self { release: Release::wanted(), fsync: false, settings: Vec::new() }
+        Self { release: Release::wanted(), fsync: false, tls: false, settings: Vec::new() }
     }
 }
 
@@ -119,6 +124,9 @@ impl Postgres {
         let initdb = ["-A", "trust", "-U", "freehold", "--no-locale", "-E", "UTF8", "--no-sync"];
         succeed(private.command("initdb").args(initdb).stdout(Stdio::null()))?;
         private.configure(port, options)?;
+        if options.tls {
+            private.demand_tls()?;
+        }
         // From here on it is stopped when anything fails.
         let server = Self { url, private: Some(private) };
         server.private()?.pg_ctl_start()?;
@@ -128,6 +136,37 @@ impl Postgres {
     /// Where it answers: `postgres://freehold@127.0.0.1:<port>/postgres`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The file of whom to trust for a server of [`Options::tls`].
+    pub fn authority(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.private()?.folder.join("authority.crt"))
+    }
+
+    /// Starts a copy that follows this server and answers what only reads; this one is stopped
+    /// for the moment of the copy.
+    pub fn replica(&self) -> anyhow::Result<Self> {
+        let private = self.private()?;
+        let (folder, programs) = (private.folder.with_extension("replica"), &private.programs);
+        std::fs::create_dir(&folder).with_context(|| format!("{} is new", folder.display()))?;
+        let replica = Private { folder, programs: programs.clone() };
+        let mut stop = private.command("pg_ctl");
+        succeed(stop.args(["-w", "-m", "fast", "stop"]).stdout(Stdio::null()))?;
+        let data = private.folder.join("data");
+        let copied = succeed(Command::new("cp").arg("-a").arg(data).arg(&replica.folder));
+        private.pg_ctl_start()?;
+        copied?;
+        if is_root() {
+            succeed(Command::new("chown").arg(other_user()).arg(&replica.folder))?;
+        }
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let settings = format!("port = {port}\nprimary_conninfo = '{}'\n", self.url);
+        replica.add_settings(&settings)?;
+        std::fs::write(replica.folder.join("data/standby.signal"), "")?;
+        let url = format!("postgres://freehold@127.0.0.1:{port}/postgres");
+        let replica = Self { url, private: Some(replica) };
+        replica.private()?.pg_ctl_start()?;
+        Ok(replica)
     }
 
     /// Kills the postmaster with SIGKILL; its children find out and die by themselves.
@@ -201,8 +240,55 @@ impl Private {
         for (name, value) in &options.settings {
             text += &format!("{name} = '{}'\n", value.replace('\'', "''"));
         }
+        self.add_settings(&text)
+    }
+
+    /// Of a setting that is there twice the later one counts.
+    fn add_settings(&self, text: &str) -> anyhow::Result<()> {
         let file = self.folder.join("data/postgresql.auto.conf");
-        std::fs::write(&file, text).with_context(|| format!("{} is writable", file.display()))
+        let open = std::fs::OpenOptions::new().append(true).open(&file);
+        let written = open.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.with_context(|| format!("{} is writable", file.display()))
+    }
+
+    /// Makes an authority and a certificate of the server for 127.0.0.1, good for two days.
+    fn demand_tls(&self) -> anyhow::Result<()> {
+        require(&[&OPENSSL])?;
+        let request = |name: &str, more: &[&str]| {
+            let mut request = Command::new("openssl");
+            request.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+            request.args(["-subj", &format!("/CN=Freehold tests, {name}")]);
+            request.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")]);
+            succeed(request.args(more).current_dir(&self.folder).stderr(Stdio::null()))
+        };
+        request("authority", &[])?;
+        request(
+            "server",
+            &[
+                "-CA",
+                "authority.crt",
+                "-CAkey",
+                "authority.key",
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+            ],
+        )?;
+        let mut key = Command::new("chmod");
+        succeed(key.args(["600", "server.key"]).current_dir(&self.folder))?;
+        if is_root() {
+            let mut owner = Command::new("chown");
+            succeed(owner.args([other_user(), "server.key"]).current_dir(&self.folder))?;
+        }
+        let file = |name: &str| self.folder.join(name).display().to_string();
+        self.add_settings(&format!(
+            "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+            file("server.crt"),
+            file("server.key")
+        ))?;
+        let rules = self.folder.join("data/pg_hba.conf");
+        Ok(std::fs::write(rules, "hostssl all all 127.0.0.1/32 trust\n")?)
     }
 
     fn pg_ctl_start(&self) -> anyhow::Result<()> {

@@ -292,11 +292,16 @@ impl<'b> Columns<'b> {
     /// The columns of what is admitted; `names` has every name of the batch.
     pub(super) fn of(decided: &Decided<'b>, names: &NameIds<'b>) -> Self {
         let mut columns = Self::default();
-        for (stream, touched) in &decided.streams {
-            columns.add_stream(stream, touched, names);
-        }
         for (request, appended) in &decided.admitted {
-            columns.add_request(request, *appended, &decided.streams[&request.stream], names);
+            let touched = &decided.streams[&request.stream];
+            // In order of position, as their indexes are.
+            if !request.events.is_empty() && touched.first == columns.streams.len() as u64 + 1 {
+                columns.add_stream(&request.stream, touched, names);
+            }
+            columns.add_request(request, *appended, touched, names);
+        }
+        for (stream, touched) in decided.streams.iter().filter(|(_, touched)| touched.last == 0) {
+            columns.add_stream(stream, touched, names);
         }
         columns
     }
@@ -379,7 +384,7 @@ impl<'b> Columns<'b> {
 }
 
 /// Tags have no control characters, so a line break keeps them apart.
-fn lines(tags: &[Tag]) -> Option<String> {
+pub(super) fn lines(tags: &[Tag]) -> Option<String> {
     let (first, rest) = tags.split_first()?;
     let mut lines = first.as_str().to_owned();
     for tag in rest {

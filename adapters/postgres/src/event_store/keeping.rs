@@ -4,6 +4,7 @@
 //! Every process does all of it; the server lets one at a time, and again is nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::LogRow;
-use crate::database::{Database, OpenError};
+use crate::database::{Database, PoolStatus};
 
 /// How often partitions are looked after: far more often than a log fills one.
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -26,8 +27,8 @@ const NEWS_INTERVAL: Duration = Duration::from_millis(10);
 /// Notifications are for processes on the same schema.
 const CHANNEL: &str = "SELECT 'freehold_' || left(md5(current_schema()), 16)";
 
-/// Finds a log, or makes it.
-pub(super) async fn open_log(database: &Database, name: &LogName) -> Result<LogRow, OpenError> {
+/// Makes a log that is not there.
+pub(super) async fn make_log(database: &Database, name: &LogName) -> Result<(), sqlx::Error> {
     sqlx::query(
         "WITH made AS (
              INSERT INTO log (name) SELECT $1 WHERE NOT EXISTS (SELECT FROM log WHERE name = $1)
@@ -37,18 +38,35 @@ pub(super) async fn open_log(database: &Database, name: &LogName) -> Result<LogR
     .bind(name.as_str())
     .execute(database.pool())
     .await?;
-    let (id, epoch): (i16, i64) = sqlx::query_as("SELECT id, epoch FROM log WHERE name = $1")
+    Ok(())
+}
+
+/// Finds a log.
+pub(super) async fn open_log(
+    database: &Database,
+    name: &LogName,
+) -> Result<Option<LogRow>, sqlx::Error> {
+    let found: Option<(i16, i64)> = sqlx::query_as("SELECT id, epoch FROM log WHERE name = $1")
         .bind(name.as_str())
-        .fetch_one(database.pool())
+        .fetch_optional(database.pool())
         .await?;
+    let Some((id, epoch)) = found else { return Ok(None) };
     let head: i64 = sqlx::query_scalar(HEAD).bind(id).fetch_one(database.pool()).await?;
     let head = watch::Sender::new(GlobalPosition(head as u64));
-    Ok(LogRow { id, name: name.clone(), epoch, head })
+    Ok(Some(LogRow { id, name: name.clone(), epoch, head, fenced: AtomicBool::new(false) }))
 }
 
 /// The position of a log's last event.
 pub(super) const HEAD: &str =
     "SELECT position FROM log_head WHERE log_id = $1 ORDER BY position DESC LIMIT 1";
+
+/// Where a log ends, whether it still is in the epoch in which it was opened, and how many events
+/// fit into the partitions that are made.
+const STANDING: &str = "SELECT head.position, log.epoch = $2, (
+         SELECT coalesce(max(upper), 1) - 1 - head.position FROM partition WHERE log_id = $1)
+     FROM log, LATERAL (
+         SELECT position FROM log_head WHERE log_id = $1 ORDER BY position DESC LIMIT 1) AS head
+     WHERE log.id = $1";
 
 /// How the tables are cut.
 #[derive(Clone, Copy)]
@@ -120,14 +138,31 @@ impl Keeper {
 
     async fn poll_heads(self) {
         loop {
-            sleep(POLL_INTERVAL).await;
             for log in &*self.logs {
-                let head = sqlx::query_scalar(HEAD).bind(log.id);
-                match head.fetch_one(self.database.pool()).await {
-                    Ok(head) => raise(log, head),
+                let standing = sqlx::query_as(STANDING).bind(log.id).bind(log.epoch);
+                let standing: Result<Option<(i64, bool, i64)>, _> =
+                    standing.fetch_optional(self.database.pool()).await;
+                match standing {
+                    Ok(Some((head, true, room))) => {
+                        raise(log, head);
+                        gauge("freehold_log_prepared_events", &log.name).set(room as f64);
+                    }
+                    Ok(_) => log.fence(),
                     Err(error) => tracing::debug!(log = %log.name, %error, "head not read"),
                 }
+                let fenced = if log.is_fenced() { 1.0 } else { 0.0 };
+                gauge("freehold_log_fenced", &log.name).set(fenced);
             }
+            for PoolStatus { name, idle, in_use, limit } in self.database.pools() {
+                for (state, connections) in [("idle", idle), ("in_use", in_use)] {
+                    let labels = [("pool", name), ("state", state)];
+                    let gauge = metrics::gauge!("freehold_postgres_connections", &labels);
+                    gauge.set(f64::from(connections));
+                }
+                let gauge = metrics::gauge!("freehold_postgres_connections_limit", "pool" => name);
+                gauge.set(f64::from(limit));
+            }
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -154,17 +189,18 @@ impl Keeper {
     }
 
     async fn hear_news(self) {
+        let held = self.database.listener();
         loop {
-            if let Err(error) = self.listen().await {
+            if let Err(error) = self.listen(&held).await {
                 tracing::debug!(%error, "not listening to other processes, trying again");
             }
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn listen(&self) -> Result<(), sqlx::Error> {
+    async fn listen(&self, held: &PgPool) -> Result<(), sqlx::Error> {
         let channel: String = sqlx::query_scalar(CHANNEL).fetch_one(self.database.pool()).await?;
-        let mut listener = PgListener::connect_with(self.database.pool()).await?;
+        let mut listener = PgListener::connect_with(held).await?;
         listener.listen(&channel).await?;
         loop {
             let news = listener.recv().await?;
@@ -175,6 +211,10 @@ impl Keeper {
             }
         }
     }
+}
+
+fn gauge(name: &'static str, log: &LogName) -> metrics::Gauge {
+    metrics::gauge!(name, "log" => log.to_string())
 }
 
 fn head_of(log: &LogRow) -> GlobalPosition {

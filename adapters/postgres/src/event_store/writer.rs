@@ -5,7 +5,6 @@
 //! call that stores it; if it is not so, the batch is decided again under the log's lock.
 
 use std::collections::BTreeSet;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,23 +21,25 @@ use super::LogRow;
 use super::batch::{Columns, Decided, LookedUp, Memory, NameIds, Stream, Verdict, decide};
 use super::keeping::Partitions;
 use super::queue::{Queue, Waiting};
-use crate::database::Database;
+use crate::database::{Database, TRUSTED_FOR};
 use crate::recently_used::RecentlyUsed;
 
 /// Longer than the server itself gives any statement, so that its answer comes first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(45);
-/// A connection that was idle so long is tried before a batch is trusted to it.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// So many batches are looked up before they are written after one was not as assumed: a client
 /// that repeats its commands, or another process on the same streams, rarely stops at one.
 const CAREFUL_BATCHES: u32 = 64;
 const REMEMBERED_NAMES: usize = 10_000;
+/// So many callers are answered by another task; fewer rather come along with the next batch.
+const ANSWERED_BESIDE: usize = 256;
 
 /// What `append_events` raises.
 const NOT_AS_ASSUMED: &str = "FH001";
 const OTHER_EPOCH: &str = "FH002";
+/// The unique index that a stream violates which was believed to be new.
+const STREAM_NAME: &str = "stream_name";
 /// What PostgreSQL raises where a table has no partition for a row.
-const NO_PARTITION: &str = "23514";
+pub(super) const NO_PARTITION: &str = "23514";
 
 pub(super) struct Writer {
     pub(super) database: Database,
@@ -50,7 +51,6 @@ pub(super) struct Writer {
     pub(super) news: Arc<Notify>,
     /// The last event of this process, as position and command id.
     pub(super) last_event: Option<(GlobalPosition, CommandId)>,
-    pub(super) fenced: bool,
 }
 
 /// Why none of a batch can be answered.
@@ -80,6 +80,7 @@ impl Failed {
         };
         match said {
             Some(said) if said.code() == NOT_AS_ASSUMED => Self::NotAsAssumed,
+            Some(said) if said.constraint() == Some(STREAM_NAME) => Self::NotAsAssumed,
             Some(said) if said.code() == OTHER_EPOCH => Self::Fenced,
             Some(said) if said.code() == NO_PARTITION => Self::NoPartition,
             // Worse than an error, the server ended the session, maybe after it committed.
@@ -107,6 +108,10 @@ impl Writer {
                 Err(elapsed) => Err(Failed::Unknown(elapsed.into())),
             };
             match written {
+                // Meanwhile the server has those who came while it wrote.
+                Ok(verdicts) if batch.len() >= ANSWERED_BESIDE => {
+                    tokio::spawn(async move { answer(batch, verdicts) });
+                }
                 Ok(verdicts) => answer(batch, verdicts),
                 Err(failed) => {
                     session = None;
@@ -121,7 +126,7 @@ impl Writer {
         session: &mut Option<Session>,
         batch: &[Waiting],
     ) -> Result<Vec<Verdict>, Failed> {
-        if self.fenced {
+        if self.log.is_fenced() {
             return Err(Failed::Fenced);
         }
         if let Some(open) = session
@@ -230,7 +235,7 @@ impl Writer {
         batch: &[Waiting],
         names: &NameIds<'_>,
     ) -> Result<Vec<Verdict>, Failed> {
-        metrics::counter!("freehold_append_batches_decided_again").increment(1);
+        metrics::counter!("freehold_append_batches_decided_again_total").increment(1);
         let Session { connection, memory, .. } = session;
         let mut transaction = connection.begin().await.map_err(Failed::before_writing)?;
         let locked = sqlx::query("SELECT FROM log WHERE id = $1 AND epoch = $2 FOR NO KEY UPDATE")
@@ -276,13 +281,11 @@ impl Writer {
         decided.settle(head, memory)
     }
 
-    fn answer_failure(&mut self, batch: Vec<Waiting>, failed: Failed) {
+    fn answer_failure(&self, batch: Vec<Waiting>, failed: Failed) {
         let log = &self.log.name;
         let (why, unknown) = match failed {
             Failed::Fenced => {
-                if !mem::replace(&mut self.fenced, true) {
-                    tracing::error!(%log, "the log has another history, restart this process");
-                }
+                self.log.fence();
                 ("the log is in another epoch or lost events; restart this process".into(), false)
             }
             Failed::NotAsAssumed => ("the log contradicts itself".into(), false),
@@ -352,29 +355,38 @@ impl Session {
         if missing.is_empty() {
             return Ok(ids);
         }
-        // Two processes that add the same names do it in the same order.
         let missing: Vec<&str> = missing.into_iter().collect();
-        sqlx::query(
-            "INSERT INTO name (text) SELECT text FROM unnest($1::text[]) AS missing (text)
-             WHERE (SELECT id FROM name WHERE name.text = missing.text LIMIT 1) IS NULL
-             ORDER BY text ON CONFLICT DO NOTHING",
-        )
-        .bind(&missing)
-        .execute(&mut self.connection)
-        .await?;
-        let sql = "SELECT place, found.id
-             FROM unnest($1::text[]) WITH ORDINALITY AS missing (text, place)
-             CROSS JOIN LATERAL (
-                 SELECT id FROM name WHERE name.text = missing.text LIMIT 1
-             ) AS found";
-        for row in sqlx::query(sql).bind(&missing).fetch_all(&mut self.connection).await? {
-            let (place, id): (i64, i32) = (row.try_get(0)?, row.try_get(1)?);
-            let name = missing[place as usize - 1];
+        for (place, id) in number_names(&mut self.connection, &missing).await? {
+            let name = missing[place];
             self.names.insert(name.into(), id);
             ids.insert(name, id);
         }
         Ok(ids)
     }
+}
+
+/// The numbers of names, made where a name has none, with their places.
+///
+/// The names come in order: two processes that add the same do it in the same order.
+pub(super) async fn number_names(
+    connection: &mut PgConnection,
+    names: &[&str],
+) -> Result<Vec<(usize, i32)>, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO name (text) SELECT text FROM unnest($1::text[]) AS missing (text)
+         WHERE (SELECT id FROM name WHERE name.text = missing.text LIMIT 1) IS NULL
+         ORDER BY text ON CONFLICT DO NOTHING",
+    )
+    .bind(names)
+    .execute(&mut *connection)
+    .await?;
+    let sql = "SELECT place, found.id
+         FROM unnest($1::text[]) WITH ORDINALITY AS missing (text, place)
+         CROSS JOIN LATERAL (
+             SELECT id FROM name WHERE name.text = missing.text LIMIT 1
+         ) AS found";
+    let rows: Vec<(i64, i32)> = sqlx::query_as(sql).bind(names).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(place, id)| (place as usize - 1, id)).collect())
 }
 
 /// Asks the server everything about those requests of the batch.

@@ -6,7 +6,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, ReadError, Snapshot, StoreFailure, StreamId,
+    AppendError, AppendRequest, Appended, ReadError, RestoreBatch, RestoreError, Snapshot,
+    StoreFailure, StreamId,
 };
 use tokio::sync::oneshot;
 
@@ -17,6 +18,11 @@ pub(super) enum Work {
         log: usize,
         request: AppendRequest,
         answer: oneshot::Sender<Result<Appended, AppendError>>,
+    },
+    Restore {
+        log: usize,
+        batch: RestoreBatch,
+        answer: oneshot::Sender<Result<(), RestoreError>>,
     },
     SaveSnapshot {
         log: usize,
@@ -33,6 +39,7 @@ impl Work {
     fn bytes(&self) -> usize {
         match self {
             Self::Append { request, .. } => request.queue_bytes(),
+            Self::Restore { batch, .. } => batch.queue_bytes(),
             Self::SaveSnapshot { snapshot, .. } => 256 + snapshot.state.len(),
             Self::ClearSnapshots { .. } => 256,
         }
@@ -41,6 +48,7 @@ impl Work {
     fn events(&self) -> usize {
         match self {
             Self::Append { request, .. } => request.events.len(),
+            Self::Restore { batch, .. } => batch.events.len(),
             Self::SaveSnapshot { .. } | Self::ClearSnapshots { .. } => 1,
         }
     }
@@ -52,6 +60,9 @@ impl Work {
         match self {
             Self::Append { answer, .. } => {
                 let _ = answer.send(Err(AppendError::Unavailable { source: source() }));
+            }
+            Self::Restore { answer, .. } => {
+                let _ = answer.send(Err(RestoreError::Unavailable { source: source() }));
             }
             Self::SaveSnapshot { answer, .. } | Self::ClearSnapshots { answer } => {
                 let _ = answer.send(Err(ReadError::Unavailable { source: source() }));

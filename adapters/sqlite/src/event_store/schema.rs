@@ -78,7 +78,11 @@ fn run_migrations(
     transaction.commit()
 }
 
-fn logs_of(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+/// The logs of a file, in the order in which they were made; none if it has no schema yet.
+pub(super) fn logs_of(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    if file::schema_of(connection)? == 0 {
+        return Ok(Vec::new());
+    }
     connection
         .prepare("SELECT name FROM log ORDER BY id")?
         .query_map([], |row| row.get(0))?

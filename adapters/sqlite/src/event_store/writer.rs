@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Clock, CommandId, Fingerprint, GlobalPosition, LogName,
-    ReadError, Snapshot, StoreFailure, StreamId, StreamVersion, Tag,
+    ReadError, RestoreError, Snapshot, StoreFailure, StreamId, StreamVersion, Tag,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use tokio::sync::{mpsc, watch};
@@ -166,6 +166,7 @@ impl Writer {
 /// What one piece of work came to.
 pub(super) enum Verdict {
     Append(Result<Appended, AppendError>),
+    Restore(Result<(), RestoreError>),
     Done,
 }
 
@@ -181,10 +182,13 @@ enum Failed {
 fn answer(work: Work, verdict: Verdict) {
     match (work, verdict) {
         (Work::Append { answer, .. }, Verdict::Append(verdict)) => _ = answer.send(verdict),
+        (Work::Restore { answer, .. }, Verdict::Restore(verdict)) => _ = answer.send(verdict),
         (Work::SaveSnapshot { answer, .. } | Work::ClearSnapshots { answer }, _) => {
             _ = answer.send(Ok(()));
         }
-        (Work::Append { .. }, Verdict::Done) => unreachable!("an append gets an append's verdict"),
+        (Work::Append { .. } | Work::Restore { .. }, _) => {
+            unreachable!("an append gets an append's verdict, a restore a restore's")
+        }
     }
 }
 
@@ -193,6 +197,9 @@ fn answer_unknown(work: Work, why: &str) {
         Work::Append { request, answer, .. } => {
             let source = StoreFailure::from(why);
             _ = answer.send(Err(AppendError::OutcomeUnknown { stream: request.stream, source }));
+        }
+        Work::Restore { answer, .. } => {
+            _ = answer.send(Err(RestoreError::Unavailable { source: StoreFailure::from(why) }));
         }
         Work::SaveSnapshot { answer, .. } | Work::ClearSnapshots { answer } => {
             _ = answer.send(Err(ReadError::Unavailable { source: StoreFailure::from(why) }));
@@ -281,6 +288,10 @@ impl<'c> Session<'c> {
                 let verdict = self.logs[*log].append(&mut self.names, request, now)?;
                 return Ok(Verdict::Append(verdict));
             }
+            Work::Restore { log, batch, .. } => {
+                let verdict = self.logs[*log].restore(&mut self.names, batch)?;
+                return Ok(Verdict::Restore(verdict));
+            }
             Work::SaveSnapshot { log, stream, snapshot, .. } => {
                 self.save_snapshot(*log, stream, snapshot)?;
             }
@@ -353,7 +364,7 @@ impl<'c> Session<'c> {
 }
 
 /// The dictionary of event types, categories, tenants and actors.
-struct Names<'c> {
+pub(super) struct Names<'c> {
     connection: &'c Connection,
     known: RecentlyUsed<Arc<str>, i64>,
     find: Statement<'c>,
@@ -381,7 +392,7 @@ impl<'c> Names<'c> {
         Ok(id)
     }
 
-    fn find_or_insert(&mut self, text: &str) -> rusqlite::Result<i64> {
+    pub(super) fn find_or_insert(&mut self, text: &str) -> rusqlite::Result<i64> {
         if let Some(id) = self.find(text)? {
             return Ok(id);
         }
@@ -394,30 +405,30 @@ impl<'c> Names<'c> {
 
 /// What the writer remembers of a stream.
 #[derive(Clone, Copy)]
-struct Stream {
-    id: i64,
-    category: i64,
-    version: i64,
+pub(super) struct Stream {
+    pub(super) id: i64,
+    pub(super) category: i64,
+    pub(super) version: i64,
 }
 
-struct Log<'c> {
-    connection: &'c Connection,
+pub(super) struct Log<'c> {
+    pub(super) connection: &'c Connection,
     id: i64,
-    name: LogName,
+    pub(super) name: LogName,
     /// The position of the last event, those of the open transaction included.
-    head: i64,
+    pub(super) head: i64,
     /// What the log's row says the head is.
     stored_head: i64,
-    recorded_at: i64,
-    streams: RecentlyUsed<StreamId, Stream>,
+    pub(super) recorded_at: i64,
+    pub(super) streams: RecentlyUsed<StreamId, Stream>,
     /// Command ids up to here have been looked at by the sweep under way.
     swept: Option<Uuid>,
     find_stream: Statement<'c>,
     insert_stream: Statement<'c>,
-    insert_event: Statement<'c>,
-    insert_tag: Statement<'c>,
+    pub(super) insert_event: Statement<'c>,
+    pub(super) insert_tag: Statement<'c>,
     last_tagged: Statement<'c>,
-    insert_command: Statement<'c>,
+    pub(super) insert_command: Statement<'c>,
     find_command: Statement<'c>,
     sweep_end: Statement<'c>,
     sweep: Statement<'c>,
@@ -573,7 +584,7 @@ impl<'c> Log<'c> {
         Ok(())
     }
 
-    fn stream(&mut self, id: &StreamId) -> rusqlite::Result<Option<Stream>> {
+    pub(super) fn stream(&mut self, id: &StreamId) -> rusqlite::Result<Option<Stream>> {
         if let Some(stream) = self.streams.get(id) {
             return Ok(Some(stream));
         }
@@ -587,7 +598,11 @@ impl<'c> Log<'c> {
         Ok(found)
     }
 
-    fn insert_stream(&mut self, names: &mut Names<'_>, id: &StreamId) -> rusqlite::Result<Stream> {
+    pub(super) fn insert_stream(
+        &mut self,
+        names: &mut Names<'_>,
+        id: &StreamId,
+    ) -> rusqlite::Result<Stream> {
         let category = names.find_or_insert(id.category())?;
         self.insert_stream.execute(params![category, id.as_str()])?;
         Ok(Stream { id: self.connection.last_insert_rowid(), category, version: 0 })
@@ -640,7 +655,7 @@ pub(super) fn last_tagged(
 }
 
 /// Tags have no control characters, so a line break keeps them apart.
-fn lines(tags: &[Tag]) -> Option<String> {
+pub(super) fn lines(tags: &[Tag]) -> Option<String> {
     let (first, rest) = tags.split_first()?;
     let mut lines = first.as_str().to_owned();
     for tag in rest {

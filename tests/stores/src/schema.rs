@@ -1,0 +1,89 @@
+//! A schema on the server that `TEST_POSTGRES_URL` names, dropped with its value.
+
+use std::time::Duration;
+
+use freehold_postgres::Database;
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+/// A schema that is dropped with this value.
+pub struct Schema {
+    server: String,
+    name: String,
+}
+
+impl Schema {
+    /// Makes an empty schema.
+    #[expect(clippy::new_without_default, reason = "a schema is made on a server, not by default")]
+    pub fn new() -> Self {
+        let server = std::env::var("TEST_POSTGRES_URL").expect("TEST_POSTGRES_URL is set");
+        let schema = Self { server, name: format!("test_{}", Uuid::new_v4().simple()) };
+        schema.run(format!("CREATE SCHEMA {}", schema.name)).unwrap();
+        schema
+    }
+
+    /// Its name, which is also that of the sessions that have its address.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        let Self { server, name } = self;
+        let separator = if server.contains('?') { '&' } else { '?' };
+        format!("{server}{separator}options=-csearch_path%3D{name}&application_name={name}")
+    }
+
+    /// Its database.
+    pub fn database(&self) -> Database {
+        Database::at(&self.url()).unwrap()
+    }
+
+    /// A connection as an operator has it.
+    pub async fn operator(&self) -> PgConnection {
+        PgConnection::connect(&self.url()).await.unwrap()
+    }
+
+    /// A connection to a server that may be starting.
+    pub async fn operator_again(&self) -> PgConnection {
+        for _ in 0..300 {
+            if let Ok(connection) = PgConnection::connect(&self.url()).await {
+                return connection;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the server does not come back");
+    }
+
+    /// Runs statements on a thread of its own: tests are async, and dropping is not.
+    fn run(&self, sql: String) -> Result<(), sqlx::Error> {
+        let server = self.server.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let mut connection = PgConnection::connect(&server).await?;
+                sqlx::raw_sql(&sql).execute(&mut connection).await?;
+                connection.close().await
+            })
+        });
+        thread.join().unwrap()
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let name = &self.name;
+        // Sessions that a test left behind would hold locks, and connections.
+        let dropped = self.run(format!(
+            "SET client_min_messages = error;
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE application_name = '{name}';
+             DROP SCHEMA {name} CASCADE"
+        ));
+        if let Err(error) = dropped
+            && !std::thread::panicking()
+        {
+            panic!("schema {name} was not dropped: {error}");
+        }
+    }
+}
