@@ -34,6 +34,12 @@ CREATE TABLE generation_step (
     PRIMARY KEY (projection, number, step)
 );
 
+-- Tables of generations that are gone, for as long as something still reads them: a backup reads
+-- all tables from its beginning to its end.
+CREATE TABLE dropped_table (
+    name text PRIMARY KEY
+);
+
 -- The distance of two points along a great circle, by the haversine formula; degrees in.
 CREATE FUNCTION meters_between(
     from_latitude float8, from_longitude float8, to_latitude float8, to_longitude float8

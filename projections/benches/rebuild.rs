@@ -1,7 +1,7 @@
 //! How fast a projection is rebuilt: `cargo bench -p freehold-projections --bench rebuild [-- <events>]`.
 //!
-//! Events of about 300 bytes come from memory; they are decoded, folded, written to SQLite, indexed
-//! and swapped in. The row has 20 columns, 3 indexes, text and a place. Three logs: the events of
+//! Events of about 300 bytes come from memory; they are decoded, folded, written to SQLite, or to the
+//! empty schema that `DATABASE_URL` names, indexed and swapped in. The row has 20 columns, 3 indexes, text and a place. Three logs: the events of
 //! an item close together (a page writes a row once for ten events), far apart (a row is fetched
 //! and written for every event), and one event an item.
 
@@ -19,8 +19,9 @@ use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
     AppendError, AppendRequest, Appended, CommandId, EventCodec, EventFilter, EventId, EventPage,
     EventStore, Fingerprint, GlobalPosition, LogName, PayloadCodec, Provenance, ReadError,
-    RecordedEvent, StreamId, StreamVersion, SystemClock, Table, Tag, TaggedEvent,
+    ReadModels, RecordedEvent, StreamId, StreamVersion, SystemClock, Table, Tag, TaggedEvent,
 };
+use freehold_postgres::{Database, PostgresReadModels};
 use freehold_projections::{
     ApplyError, Json, Phase, ProjectedEvent, Projection, Projections, Rows, TypedRow, read_model,
 };
@@ -305,7 +306,13 @@ async fn rebuild(count: u64, item_of: ItemOf) {
     let bytes: usize = store.events.iter().map(|event| event.payload.len()).sum();
     println!("{count} events of {} bytes", bytes / count as usize);
     let folder = tempfile::tempdir().unwrap();
-    let models = Arc::new(SqliteReadModels::open(folder.path()).unwrap());
+    let models: Arc<dyn ReadModels> = match std::env::var("DATABASE_URL") {
+        Ok(url) => {
+            let database = Database::at(&url).unwrap();
+            Arc::new(PostgresReadModels::open(database).await.unwrap())
+        }
+        Err(_) => Arc::new(SqliteReadModels::open(folder.path()).unwrap()),
+    };
     let codec = EventCodec::new(Arc::new(MemoryKeyVault::default()));
     let projections = Projections::new(store, models, codec, Arc::new(SystemClock)).with(Items);
 

@@ -59,6 +59,9 @@ pub enum HandleError {
     /// Its checkpoint is now another one, by intent: go on from there at once.
     #[error("the checkpoint is now another one")]
     Moved,
+    /// What it fills is not to be filled any more: following ends.
+    #[error("another process dropped or replaced what is filled here")]
+    Gone,
 }
 
 impl HandleError {
@@ -77,6 +80,9 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 pub(crate) fn failed_event(error: &HandleError) -> Option<(GlobalPosition, Arc<str>)> {
     match error {
         HandleError::Event(failure) => Some((failure.position, failure.event_type.clone())),
-        HandleError::Unavailable(_) | HandleError::Elsewhere | HandleError::Moved => None,
+        HandleError::Unavailable(_)
+        | HandleError::Elsewhere
+        | HandleError::Moved
+        | HandleError::Gone => None,
     }
 }

@@ -26,6 +26,9 @@ use crate::{Failure, HandleError, NotReached, Projection, SubscriptionState, Sub
 /// How long to wait before trying again to bring a projection up.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A generation that is not filled for so long was left behind by whoever began it.
+const ABANDONED_AFTER: Duration = Duration::from_secs(5);
+
 /// The projections of a deployment, each with its live subscription.
 ///
 /// [`start`](Self::start) makes them follow their logs in this process. Rebuilding, rolling back
@@ -375,8 +378,10 @@ impl Kept {
         );
         for phase in [Phase::Filling, Phase::CatchingUp] {
             fill.phase.send_replace(phase);
-            if follower.follow_and_retry(Until::CaughtUp).await == Ended::Stopped {
-                return Ok(());
+            match follower.follow_and_retry(Until::CaughtUp).await {
+                Ended::There => {}
+                Ended::Stopped => return Ok(()),
+                Ended::Gone => return Err(HandleError::Gone.into()),
             }
             if phase == Phase::Filling {
                 fill.phase.send_replace(Phase::Preparing);
@@ -404,7 +409,8 @@ impl Kept {
             if self.is_up(&generations) {
                 return Ok(None);
             }
-            let begun = generations.iter().rev().find(|generation| {
+            // The first, so that of several processes each takes the same.
+            let begun = generations.iter().find(|generation| {
                 generation.version == version && generation.state != GenerationState::Active
             });
             if let Some(begun) = begun {
@@ -419,7 +425,7 @@ impl Kept {
             if !earlier {
                 return Ok(Some(made));
             }
-            self.engine.models.drop_generation(made).await?;
+            self.drop_generation(made).await?;
         }
     }
 
@@ -433,18 +439,16 @@ impl Kept {
     }
 
     async fn rebuild(self: Arc<Self>) -> Result<GenerationId, ProjectionError> {
-        // What an earlier attempt left behind is of no use.
-        for left in self.engine.models.generations(self.name()).await? {
-            if left.state == GenerationState::Building {
-                self.engine.models.drop_generation(left.id).await?;
-            }
-        }
+        self.drop_abandoned().await?;
         let generation = self.create().await?;
         info!(projection = self.name(), generation = generation.number, "rebuilding");
         let swapped = self.catch_up_and_swap(&generation).await;
         if let Err(error) = &swapped {
             warn!(projection = self.name(), %error, "rebuild given up");
-            self.engine.models.drop_generation(generation.clone()).await?;
+            // Not if another process goes on filling it.
+            if !matches!(error, ProjectionError::Stopped(HandleError::Elsewhere)) {
+                self.drop_generation(generation.clone()).await?;
+            }
         }
         swapped.map(|()| generation)
     }
@@ -516,10 +520,33 @@ impl Kept {
     async fn drop_retired_but(&self, next: &GenerationId) -> Result<(), ProjectionError> {
         for old in self.engine.models.generations(self.name()).await? {
             if old.state == GenerationState::Retired && old.id != *next {
-                self.engine.models.drop_generation(old.id).await?;
+                self.drop_generation(old.id).await?;
             }
         }
         Ok(())
+    }
+
+    /// Drops what earlier attempts left behind, but nothing that another process fills.
+    async fn drop_abandoned(&self) -> Result<(), ReadModelError> {
+        let before = self.engine.models.generations(self.name()).await?;
+        if before.iter().all(|generation| generation.state != GenerationState::Building) {
+            return Ok(());
+        }
+        tokio::time::sleep(ABANDONED_AFTER).await;
+        for left in self.engine.models.generations(self.name()).await? {
+            if left.state == GenerationState::Building && before.contains(&left) {
+                self.drop_generation(left.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops a generation, unless another process has done so or made readers see it.
+    async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        match self.engine.models.drop_generation(generation).await {
+            Err(ReadModelError::NoGeneration(_) | ReadModelError::Active(_)) => Ok(()),
+            dropped => dropped,
+        }
     }
 
     fn handler(&self, fills: Fills) -> Box<dyn crate::Handler> {

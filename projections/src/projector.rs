@@ -206,9 +206,9 @@ impl<P: Projection> Projector<P> {
         let generations = self.models.generations(P::NAME).await;
         let mut generations = generations.map_err(HandleError::unavailable)?.into_iter();
         match &self.fills {
-            Fills::One(id) => generations
-                .find(|generation| generation.id == *id)
-                .ok_or_else(|| HandleError::unavailable(ReadModelError::NoGeneration(id.clone()))),
+            Fills::One(id) => {
+                generations.find(|generation| generation.id == *id).ok_or(HandleError::Gone)
+            }
             Fills::Active => {
                 let active = generations.find(|g| g.state == GenerationState::Active);
                 let active = active.ok_or_else(|| {
@@ -285,6 +285,9 @@ impl<P: Projection> Projector<P> {
     /// fills, is no failure where another process has swapped it for the one that is active now.
     async fn failure_of(&self, error: ReadModelError) -> HandleError {
         use ReadModelError::{CheckpointMoved, NoGeneration};
+        if self.fills != Fills::Active && matches!(error, NoGeneration(_)) {
+            return HandleError::Gone;
+        }
         if self.fills == Fills::Active
             && matches!(error, NoGeneration(_) | CheckpointMoved { .. })
             && self.find_generation().await.is_ok_and(|found| Some(found.id) != self.generation)

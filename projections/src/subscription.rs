@@ -241,6 +241,8 @@ pub(crate) enum Ended {
     There,
     /// It was told to stop.
     Stopped,
+    /// There is nothing left to fill.
+    Gone,
 }
 
 /// Reads pages and hands them over, one after the other.
@@ -300,13 +302,16 @@ impl Follower {
                 continue;
             }
             self.publish(|status| status.state = SubscriptionState::CatchingUp);
-            match self.follow(until).await {
+            let mut followed = self.follow(until).await;
+            if matches!(followed, Err(HandleError::Elsewhere)) {
+                followed = self.stand_by(until).await.map(|()| None);
+            }
+            match followed {
                 Ok(Some(ended)) => return ended,
                 Ok(None) | Err(HandleError::Moved) => {}
-                Err(HandleError::Elsewhere) => {
-                    if let Err(error) = self.stand_by(until).await {
-                        self.fail(&error).await;
-                    }
+                Err(HandleError::Gone) => {
+                    self.publish(|status| status.state = SubscriptionState::Stopped);
+                    return Ended::Gone;
                 }
                 Err(error) => self.fail(&error).await,
             }

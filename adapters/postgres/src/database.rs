@@ -63,8 +63,14 @@ const ROW_WRITER_SETTINGS: &[(&str, &str)] = &[
     ("enable_mergejoin", "off"),
 ];
 
-/// What sessions that query read models start with as well: a plan that suits the values asked for.
-const ROW_READER_SETTINGS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
+/// What sessions that query read models start with as well: a plan that suits the values asked for,
+/// which walks an index in the order asked for. Where another is wanted, the query says so.
+const ROW_READER_SETTINGS: &[(&str, &str)] = &[
+    ("plan_cache_mode", "force_custom_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+];
 
 /// Rows of a read model and their checkpoint are lost together in a crash of the server, and the log
 /// has their events; so no commit of them waits for the disk.

@@ -101,6 +101,7 @@ impl ReadModels for PostgresReadModels {
             table.check_declaration()?;
             schema::check_names(table)?;
         }
+        catalogue::sweep(self.database.pool()).await;
         catalogue::create(self.database.pool(), projection, version, tables).await
     }
 
@@ -188,6 +189,65 @@ impl ReadModels for PostgresReadModels {
         match writer::scan(&self.writers, &generation, table, after.as_ref(), limit).await {
             Err(error) => Err(self.of_generation(&generation, error).await),
             scanned => scanned,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use freehold_contract::Fresh;
+
+    use super::query::Scale;
+    use super::*;
+    use crate::common::Schema;
+
+    async fn fresh(scale: Scale) -> Fresh<dyn ReadModels> {
+        let schema = Schema::new();
+        let mut store = PostgresReadModels::open(schema.database()).await.unwrap();
+        store.planner = Planner::with(scale);
+        Fresh::keeping(Arc::new(store), schema)
+    }
+
+    /// The suite once more with the plans of a large table, in which everything is many: each of
+    /// them is taken, so that one that is wrong shows.
+    mod with_the_plans_of_large_tables {
+        use super::*;
+
+        const LARGE: Scale = Scale { sample: 2, dense: 1, patience: 1, many: 3, row: 4.0 };
+
+        /// Numbers that are so small that rows of a test lie on both sides of each.
+        mod mixed {
+            use super::*;
+            freehold_contract::read_models_suite!(fresh(LARGE).await, #[ignore = "set TEST_POSTGRES_URL"]);
+        }
+
+        /// A walk is never dense, and all that filters leave is looked up.
+        mod looks_up {
+            use super::*;
+            const UP: Scale = Scale { sample: 1, dense: 99, many: 99, row: 1e9, ..LARGE };
+            freehold_contract::read_models_suite!(fresh(UP).await, #[ignore = "set TEST_POSTGRES_URL"]);
+        }
+
+        /// Looking up always costs more.
+        mod only_walks {
+            use super::*;
+            const WALKS: Scale = Scale { sample: 1, many: 0, row: 0.0, ..LARGE };
+            freehold_contract::read_models_suite!(fresh(WALKS).await, #[ignore = "set TEST_POSTGRES_URL"]);
+        }
+    }
+
+    /// Commits of rows do not wait for the disk; whatever else there is does.
+    #[tokio::test]
+    #[ignore = "set TEST_POSTGRES_URL"]
+    async fn only_commits_of_rows_do_not_wait_for_the_disk() {
+        let schema = Schema::new();
+        let store = PostgresReadModels::open(schema.database()).await.unwrap();
+        for (pool, waits) in [(&store.writers, "off"), (store.database.pool(), "on")] {
+            let setting: String =
+                sqlx::query_scalar("SHOW synchronous_commit").fetch_one(pool).await.unwrap();
+            assert_eq!(setting, waits);
         }
     }
 }

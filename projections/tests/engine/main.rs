@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use freehold_memory::MemoryEventStore;
 use freehold_ports::{
-    EventStore, GenerationState, GlobalPosition, LogName, ReadModels, RowChange, TableChanges,
+    EventStore, GenerationId, GenerationState, GlobalPosition, LogName, ReadModels, RowChange,
+    TableChanges,
 };
 use freehold_projections::{
     Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus, TypedRow as _,
@@ -513,6 +514,121 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     let versions: Vec<_> =
         models.generations("shelves").await.unwrap().iter().map(|g| (g.version, g.state)).collect();
     assert_eq!(versions, [(1, GenerationState::Active), (2, GenerationState::Retired)]);
+}
+
+/// A generation that is dropped while it is filled is no reason to wait for it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_dropped_while_it_is_filled_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let head = append(&*log, &Dice::new(17).events(10)).await;
+    let replica = Behind::new(log.clone(), 5);
+    let models = models_in(folder.path());
+    let filling = engine(replica.clone(), models.clone(), Shelves::<1>::default());
+    filling.start();
+    let begun = filled_through(&*models, GlobalPosition(5)).await;
+
+    models_in(folder.path()).drop_generation(begun.clone()).await.unwrap();
+    replica.0.at.store(10, Ordering::Relaxed);
+
+    filling.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    let generations = models.generations("shelves").await.unwrap();
+    assert_eq!(generations.len(), 1, "{generations:?}");
+    assert!(generations[0].id.number > begun.number);
+    filling.stop().await;
+}
+
+/// Processes that begin together fill one generation and leave nothing behind.
+#[test]
+fn of_three_engines_that_begin_together_each_is_up() {
+    in_a_runtime(async {
+        for seed in 0..8 {
+            let folder = tempfile::tempdir().unwrap();
+            let log = memory_log();
+            let head = append(&*log, &Dice::new(seed).events(500)).await;
+            models_in(folder.path());
+            let engines: Vec<_> = (0..3)
+                .map(|_| engine(log.clone(), models_in(folder.path()), Shelves::<1>::default()))
+                .collect();
+            engines.iter().for_each(Projections::start);
+            for engine in &engines {
+                engine.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+            }
+            for engine in &engines {
+                engine.stop().await;
+            }
+            let generations = models_in(folder.path()).generations("shelves").await.unwrap();
+            assert_eq!(generations.len(), 1, "{generations:?}");
+        }
+    });
+}
+
+/// Of generations that several processes have just made, all fill the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_generations_begun_the_first_is_filled() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    append(&*log, &Dice::new(18).events(10)).await;
+    let models = models_in(folder.path());
+    for _ in 0..2 {
+        let tables = freehold_projections::Projection::tables(&Shelves::<1>::default());
+        models.create_generation("shelves", 1, tables).await.unwrap();
+    }
+
+    settled::<1>(&log, folder.path()).await;
+
+    let generations = models.generations("shelves").await.unwrap();
+    assert_eq!(generations[0].state, GenerationState::Active, "{generations:?}");
+}
+
+/// A rebuild drops what was left behind, not what another process is filling.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_leaves_alone_what_another_process_fills() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let head = append(&*log, &Dice::new(19).events(1_000)).await;
+    let replica = Behind::new(log.clone(), 5);
+    let models = models_in(folder.path());
+    let filling = engine(replica.clone(), models.clone(), Shelves::<1>::default());
+    let tables = freehold_projections::Projection::tables(&Shelves::<1>::default());
+    filling.start();
+    let begun = filled_through(&*models, GlobalPosition(5)).await;
+    let left = models.create_generation("shelves", 1, tables).await.unwrap();
+    let arriving = tokio::spawn({
+        let replica = replica.clone();
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                replica.0.at.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+
+    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let rebuilt = other.rebuild("shelves").unwrap().finished().await.unwrap();
+
+    let generations = models.generations("shelves").await.unwrap();
+    let kept: Vec<_> = generations.iter().map(|generation| &generation.id).collect();
+    assert_eq!(kept, [&begun, &rebuilt], "{left:?} is dropped");
+    arriving.abort();
+    replica.0.at.store(1_000, Ordering::Relaxed);
+    filling.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    filling.stop().await;
+}
+
+/// Waits until the one generation there is has been filled up to a position.
+async fn filled_through(models: &dyn ReadModels, position: GlobalPosition) -> GenerationId {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let generations = models.generations("shelves").await.unwrap();
+        if let [generation] = &*generations
+            && generation.checkpoint == position
+        {
+            return generation.id.clone();
+        }
+        assert!(Instant::now() < deadline, "{generations:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A rebuild by another process is noticed by the live one, which goes on where readers look.

@@ -8,14 +8,18 @@ use freehold_ports::{
 };
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Executor, Postgres};
+use tracing::{debug, warn};
 
 use super::schema::{self, PhysicalTable};
 use super::unavailable;
 use crate::database::Database;
 
 /// Making indexes may take long, and needs memory to sort in.
+///
+/// The server notices a client that is gone, so that nothing is made that nobody waits for.
 const PREPARING: &str = "SET statement_timeout = 0;
      SET lock_timeout = 0;
+     SET client_connection_check_interval = '5s';
      SET maintenance_work_mem = '256MB'";
 
 pub(super) async fn generations(
@@ -278,19 +282,18 @@ pub(super) async fn drop_generation(
         Some("active") => return Err(ReadModelError::Active(generation.clone())),
         Some(_) => {}
     }
-    let names: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM generation_table WHERE projection = $1 AND number = $2",
+    // The tables are dropped when nobody reads them: to wait for a backup would keep everybody who
+    // comes later waiting behind.
+    sqlx::query(
+        "INSERT INTO dropped_table (name)
+         SELECT name || $3 FROM generation_table WHERE projection = $1 AND number = $2",
     )
     .bind(of.0)
     .bind(of.1)
-    .fetch_all(&mut *transaction)
+    .bind(PhysicalTable::suffix(generation.number))
+    .execute(&mut *transaction)
     .await
     .map_err(unavailable)?;
-    for name in names {
-        let physical = PhysicalTable::new(&name, generation.number);
-        let drop = format!("DROP TABLE \"{}\"", physical.rows());
-        transaction.execute(&*drop).await.map_err(unavailable)?;
-    }
     for catalogue in ["generation_step", "generation_table", "generation"] {
         let sql = format!("DELETE FROM {catalogue} WHERE projection = $1 AND number = $2");
         sqlx::query(&sql)
@@ -300,7 +303,38 @@ pub(super) async fn drop_generation(
             .await
             .map_err(unavailable)?;
     }
-    transaction.commit().await.map_err(unavailable)
+    transaction.commit().await.map_err(unavailable)?;
+    sweep(pool).await;
+    Ok(())
+}
+
+/// Drops the tables of generations that are gone, except those that somebody reads: a later sweep
+/// drops them.
+pub(super) async fn sweep(pool: &PgPool) {
+    if let Err(error) = try_sweep(pool).await {
+        warn!(%error, "tables of dropped generations stay for now");
+    }
+}
+
+async fn try_sweep(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM dropped_table").fetch_all(pool).await?;
+    for name in names {
+        let mut transaction = pool.begin().await?;
+        transaction.execute("SET LOCAL lock_timeout = '100ms'").await?;
+        let drop = format!("DROP TABLE IF EXISTS \"{name}\"");
+        if let Err(error) = transaction.execute(&*drop).await {
+            debug!(table = name, %error, "a dropped table is still read");
+            transaction.rollback().await?;
+            continue;
+        }
+        sqlx::query("DELETE FROM dropped_table WHERE name = $1")
+            .bind(&name)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+    }
+    Ok(())
 }
 
 /// The declaration that a generation's table was made from.

@@ -21,7 +21,12 @@ pub(super) struct PhysicalTable(String);
 
 impl PhysicalTable {
     pub(super) fn new(table: &str, generation: u32) -> Self {
-        Self(format!("{table}_g{generation}"))
+        Self(format!("{table}{}", Self::suffix(generation)))
+    }
+
+    /// What a generation adds to the name of a table.
+    pub(super) fn suffix(generation: u32) -> String {
+        format!("_g{generation}")
     }
 
     pub(super) fn rows(&self) -> &str {
@@ -80,7 +85,8 @@ pub(super) fn create_rows(table: &Table, physical: &PhysicalTable) -> String {
         columns.push(format!("\"{WORDS}\" tsvector NOT NULL"));
     }
     format!(
-        "CREATE TABLE \"{rows}\" ({columns}, CONSTRAINT \"{key_index}\" PRIMARY KEY ({key}))",
+        "CREATE TABLE \"{rows}\" ({columns}, CONSTRAINT \"{key_index}\" PRIMARY KEY ({key}))
+         WITH (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05)",
         rows = physical.rows(),
         columns = columns.join(", "),
         key_index = physical.key_index(),

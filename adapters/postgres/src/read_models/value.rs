@@ -131,7 +131,8 @@ fn put_value(value: &Value, to: &mut Vec<u8>) -> IsNull {
         Value::Null => return IsNull::Yes,
         Value::Bool(yes) => to.push(u8::from(*yes)),
         Value::Integer(number) => to.extend_from_slice(&number.to_be_bytes()),
-        Value::Real(number) => to.extend_from_slice(&number.to_be_bytes()),
+        // One zero, not two that look different.
+        Value::Real(number) => to.extend_from_slice(&(number + 0.0).to_be_bytes()),
         Value::Text(text) => to.extend_from_slice(escaped(text).as_bytes()),
         Value::Uuid(id) => to.extend_from_slice(id.as_bytes()),
         Value::Timestamp(at) => to.extend_from_slice(&at.timestamp_micros().to_be_bytes()),

@@ -15,6 +15,9 @@ use super::schema::{PhysicalTable, WORDS, quoted};
 use super::value::{ColumnOf, Stored, read_row};
 use super::{catalogue, unavailable};
 
+/// The most rows of a statement, so that none takes long.
+const ROWS_AT_ONCE: usize = 5_000;
+
 /// Writes changes and moves the checkpoint, all or nothing.
 pub(super) async fn commit(
     pool: &PgPool,
@@ -46,9 +49,6 @@ async fn put(
     physical: &PhysicalTable,
     rows: &[&[Value]],
 ) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
     let mut names = names_of(table);
     if !table.text_search.is_empty() {
         names.push(WORDS);
@@ -68,7 +68,11 @@ async fn put(
         unnest(&columns),
         quoted(key),
     );
-    query_with(&sql, columns_of(&columns, rows)?).execute(connection).await.map(drop)
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        let arguments = columns_of(&columns, rows)?;
+        query_with(&sql, arguments).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 async fn delete(
@@ -102,8 +106,9 @@ pub(super) async fn fetch(
     table: &'static Table,
     keys: &[Key],
 ) -> Result<Vec<Row>, ReadModelError> {
+    catalogue::checkpoint(pool, generation).await?;
     if keys.is_empty() {
-        return catalogue::checkpoint(pool, generation).await.map(|_| Vec::new());
+        return Ok(Vec::new());
     }
     let columns = Stored::first(table, table.key_columns);
     let sql = format!(
@@ -129,6 +134,7 @@ pub(super) async fn scan(
     after: Option<&Key>,
     limit: NonZeroU32,
 ) -> Result<Vec<Row>, ReadModelError> {
+    catalogue::checkpoint(pool, generation).await?;
     let names = names_of(table);
     let key = quoted(&names[..table.key_columns]);
     let columns = Stored::first(table, table.key_columns);
