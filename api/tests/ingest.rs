@@ -13,39 +13,37 @@ use freehold::http::TokenHash;
 use freehold::ingest::{Ingest, IngestDefaults, routes};
 use freehold::platform::Platform;
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_memory::{MemoryEventStore, MemoryKeyVault};
-use freehold_ports::{Clock, EventCodec, EventStore, KeyVault, SnapshotStore, SystemClock};
-use freehold_sqlite::SqliteReadModels;
+use freehold_ports::{Clock, EventCodec, SystemClock};
+use freehold_test_stores::Place;
 use serde_json::json;
 use support::{Running, application, config, start_with};
 
 const PATH: &str = "/api/events/property";
 
-async fn start(toml: &str) -> Running {
+async fn start(toml: &str) -> (Running, Place) {
     let config = config(toml);
     let mut application = application(&config);
-    let memory = Arc::new(MemoryEventStore::default());
-    let store: Arc<dyn EventStore> = memory.clone();
-    let snapshots: Arc<dyn SnapshotStore> = memory;
-    let vault: Arc<dyn KeyVault> = Arc::new(MemoryKeyVault::new([7; 32]));
+    let place = Place::in_memory();
+    let store = place.log(Arc::new(SystemClock)).await;
+    let vault = place.vault().await;
     let codec = EventCodec::new(vault.clone());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let options = ExecutorOptions::default();
     let executor =
-        CommandExecutor::new(store.clone(), snapshots, codec.clone(), clock.clone(), options);
-    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+        CommandExecutor::new(store.clone(), store.clone(), codec.clone(), clock.clone(), options);
+    let models = place.models().await;
     let freshness_limit = Duration::from_secs(1);
     let projections = None;
     let platform =
         Platform { store, codec, vault, executor, models, clock, projections, freshness_limit };
     let ingest = Arc::new(Ingest::new(platform, IngestDefaults::default()));
     application.routes = routes(ingest, "acme".into(), 1_000_000);
-    start_with(&config, application).await
+    (start_with(&config, application).await, place)
 }
 
 #[tokio::test]
 async fn the_shapes_of_the_documentation_work_as_they_stand() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let update =
         r#"{"property_id":"test-123","event_type":"property_updated","data":{"price":2000}}"#;
     let answer = server.ask("POST", PATH, &["Content-Type: application/json"], update).await;
@@ -70,7 +68,7 @@ async fn the_shapes_of_the_documentation_work_as_they_stand() {
 
 #[tokio::test]
 async fn an_object_that_is_refused_is_a_problem_with_the_reasons() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let answer = server.ask("POST", PATH, &[], r#"{"property_id":"a","data":{"price":-1}}"#).await;
     assert_eq!(answer.status, 422);
     assert_eq!(answer.headers["content-type"], "application/problem+json");
@@ -84,7 +82,7 @@ async fn an_object_that_is_refused_is_a_problem_with_the_reasons() {
 
 #[tokio::test]
 async fn a_batch_counts_when_one_of_it_does() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let batch = r#"[{"property_id":"a"},{"data":{}},{"property_id":"b"}]"#;
     let answer = server.ask("POST", PATH, &[], batch).await;
     assert_eq!(answer.status, 202);
@@ -98,7 +96,7 @@ async fn a_batch_counts_when_one_of_it_does() {
 
 #[tokio::test]
 async fn bodies_that_hold_no_items_are_refused_whole() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let empty = server.ask("POST", PATH, &[], "").await;
     assert_eq!((empty.status, empty.json()["code"].as_str()), (400, Some("BODY_EMPTY")));
     let none = server.ask("POST", PATH, &[], "[]").await;
@@ -113,7 +111,7 @@ async fn bodies_that_hold_no_items_are_refused_whole() {
 
 #[tokio::test]
 async fn an_idempotency_key_makes_a_request_repeatable() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let batch = r#"[{"property_id":"a","data":{"beds":1}},{"property_id":"b"}]"#;
     let first = server.ask("POST", PATH, &["Idempotency-Key: k-1"], batch).await.json();
     let again = server.ask("POST", PATH, &["Idempotency-Key: k-1"], batch).await.json();
@@ -129,7 +127,7 @@ async fn writers_may_send_and_readers_may_not() {
         let hash = TokenHash::of(name).to_hex();
         format!("[[auth.tokens]]\nname = '{name}'\nhash = '{hash}'\nrole = '{role}'\n")
     };
-    let server =
+    let (server, _place) =
         start(&format!("{}{}", token("feed-a", "writer"), token("looker", "reader"))).await;
     let item = r#"{"property_id":"a"}"#;
     assert_eq!(server.ask("POST", PATH, &[], item).await.status, 401);
@@ -149,7 +147,7 @@ fn packed(text: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_body_may_be_packed_with_gzip_and_not_otherwise() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let item = packed(br#"{"property_id":"a","data":{"beds":2}}"#);
     for encoding in ["gzip", "X-GZIP", "identity, gzip"] {
         let headers = [&*format!("Content-Encoding: {encoding}")];
@@ -178,7 +176,7 @@ async fn a_body_may_be_packed_with_gzip_and_not_otherwise() {
 
 #[tokio::test]
 async fn a_packed_body_may_have_several_members_and_not_endlessly_many() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let headers = ["Content-Encoding: gzip"];
     let item = packed(b"{\"property_id\":\"a\"}\n");
     let several = server.ask_bytes("POST", PATH, &headers, &item.repeat(3)).await;
@@ -193,7 +191,7 @@ async fn a_packed_body_may_have_several_members_and_not_endlessly_many() {
 
 #[tokio::test]
 async fn a_packed_body_is_bounded_by_what_it_becomes() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     // 50 MB of spaces, the body's limit being 1 MB.
     let bomb = packed(&vec![b' '; 50_000_000]);
     assert!(bomb.len() < 100_000);
@@ -203,7 +201,7 @@ async fn a_packed_body_is_bounded_by_what_it_becomes() {
 
 #[tokio::test]
 async fn a_body_is_json_or_lines_of_it() {
-    let server = start("").await;
+    let (server, _place) = start("").await;
     let item = r#"{"property_id":"a"}"#;
     for content_type in [
         "application/json",

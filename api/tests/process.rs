@@ -1,4 +1,4 @@
-//! The program as a process: what it leaves in its folder, how it ends, how it fails to begin.
+//! The program as a process: what it leaves behind, how it ends, how it fails to begin.
 #![allow(clippy::unwrap_used, reason = "a test fails where its expectations do")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -7,23 +7,27 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use freehold_test_stores::{Place, on_postgres};
 use serde_json::{Value, json};
 
 fn freehold(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
     command.args(arguments).env_clear().current_dir(std::env::temp_dir());
+    if on_postgres() {
+        // In a folder it makes a key of its own.
+        command.env("FREEHOLD__VAULT__MASTER_KEY", "5a".repeat(32));
+    }
     command
 }
 
-/// Runs a command on the store in a folder.
-fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let store = format!("sqlite:{}", folder.display());
-    freehold(arguments).args(["--store", &store]).output().unwrap()
+/// Runs a command on a store.
+fn run(store: &str, arguments: &[&str]) -> Output {
+    freehold(arguments).args(["--store", store]).output().unwrap()
 }
 
 /// The rows of a command that works.
-fn rows(folder: &Path, arguments: &[&str]) -> Vec<Value> {
-    let output = run(folder, arguments);
+fn rows(store: &str, arguments: &[&str]) -> Vec<Value> {
+    let output = run(store, arguments);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let text = std::str::from_utf8(&output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -40,9 +44,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(folder: &Path) -> Self {
-        let store = format!("sqlite:{}", folder.display());
-        let mut child = freehold(&["serve", "--listen", "127.0.0.1:0", "--store", &store])
+    fn start(store: &str) -> Self {
+        let mut child = freehold(&["serve", "--listen", "127.0.0.1:0", "--store", store])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -139,9 +142,10 @@ impl Drop for Server {
     }
 }
 
-/// The files of a folder in which one of these texts stands, whatever its case.
-fn files_with(folder: &Path, texts: &[&str]) -> Vec<String> {
+/// The files in which one of these texts stands, whatever its case, if the store is in files.
+fn files_with(place: &Place, texts: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
+    let Some(folder) = place.folder() else { return found };
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap().to_ascii_lowercase();
@@ -152,13 +156,6 @@ fn files_with(folder: &Path, texts: &[&str]) -> Vec<String> {
         }
     }
     found
-}
-
-fn write_ahead_logs(folder: &Path) -> Vec<(String, u64)> {
-    let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-    let sizes =
-        files.map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()));
-    sizes.filter(|(name, _)| name.ends_with("-wal")).collect()
 }
 
 /// What is said about Zerlinde below, in lower case.
@@ -200,71 +197,52 @@ fn register(server: &Server) -> (Value, String) {
 #[test]
 fn what_an_erased_person_said_stands_in_no_file_however_the_process_ends() {
     for killed in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        let server = Server::start(folder);
+        let place = Place::on_disk();
+        let store = &*place.address();
+        let server = Server::start(store);
         let (id, _) = register(&server);
         server.stop();
-        rows(folder, &["projection", "rebuild", "accounts"]);
-        let server = Server::start(folder);
+        rows(store, &["projection", "rebuild", "accounts"]);
+        let server = Server::start(store);
         let shown = server.ask(SHOWN, id.clone());
         assert_eq!(shown["user"]["displayName"], "Zerlinde Quastenflosser 99");
         assert_eq!(shown["user"]["savedSearches"]["nodes"][0]["text"], "Kopfsteinpflaster");
-        assert_eq!(files_with(folder, &PERSONAL), [""; 0], "in clear before the erasure");
+        assert_eq!(files_with(&place, &PERSONAL), [""; 0], "in clear before the erasure");
 
         server.send("erasureRequest", json!({"user": id}));
         server.send("userErase", json!({"user": id}));
         if killed {
             server.kill();
-            assert_eq!(files_with(folder, &PERSONAL), [""; 0]);
-            Server::start(folder).stop();
+            assert_eq!(files_with(&place, &PERSONAL), [""; 0]);
+            Server::start(store).stop();
         } else {
             server.stop();
         }
 
-        assert_eq!(files_with(folder, &PERSONAL), [""; 0]);
-        let listed = rows(folder, &["projection", "list"]);
+        assert_eq!(files_with(&place, &PERSONAL), [""; 0]);
+        let listed = rows(store, &["projection", "list"]);
         let accounts: Vec<_> = listed.iter().filter(|row| row["name"] == "accounts").collect();
         assert_eq!((&accounts[0]["state"], &accounts[0]["lag"]), (&json!("retired"), &Value::Null));
         assert_eq!((&accounts[1]["state"], &accounts[1]["lag"]), (&json!("active"), &json!(0)));
         // Going back to what was retired before the erasure brings nothing back.
-        rows(folder, &["projection", "rollback", "accounts"]);
-        let server = Server::start(folder);
+        rows(store, &["projection", "rollback", "accounts"]);
+        let server = Server::start(store);
         let erased = json!({"user": {
             "displayName": null, "email": null, "phone": null, "erased": true,
             "savedSearches": {"nodes": [{"name": null, "text": null}]},
         }});
         assert_eq!(server.ask(SHOWN, id), erased);
         server.stop();
-        assert_eq!(files_with(folder, &PERSONAL), [""; 0]);
+        assert_eq!(files_with(&place, &PERSONAL), [""; 0]);
     }
-}
-
-#[test]
-fn a_clean_stop_empties_the_write_ahead_logs_and_a_look_at_them_does_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
-    register(&server);
-    let before = write_ahead_logs(folder.path());
-    assert!(before.iter().all(|(_, bytes)| *bytes > 0), "{before:?}");
-
-    rows(folder.path(), &["projection", "list"]);
-    let looked_at = write_ahead_logs(folder.path());
-    assert!(looked_at.iter().all(|(_, bytes)| *bytes > 0), "{looked_at:?}");
-    server.stop();
-
-    let after = write_ahead_logs(folder.path());
-    assert!(after.iter().all(|(_, bytes)| *bytes == 0), "{after:?}");
-    rows(folder.path(), &["projection", "rebuild", "accounts"]);
-    let rebuilt = write_ahead_logs(folder.path());
-    assert!(rebuilt.iter().all(|(_, bytes)| *bytes == 0), "{rebuilt:?}");
 }
 
 #[cfg(unix)]
 #[test]
 fn a_signal_lets_requests_finish() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let place = Place::on_disk();
+    let store = &*place.address();
+    let server = Server::start(store);
     let mut request = server.keep_busy(1_000);
     server.signal();
     server.wait_until_it_stops();
@@ -280,8 +258,9 @@ fn a_signal_lets_requests_finish() {
 #[cfg(unix)]
 #[test]
 fn a_later_signal_ends_the_process_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(folder.path());
+    let place = Place::on_disk();
+    let store = &*place.address();
+    let mut server = Server::start(store);
     let _request = server.keep_busy(1_000);
     let asked = Instant::now();
     server.signal();
@@ -307,72 +286,111 @@ fn assert_refused(output: &Output, exit: i32, told: &[&str]) {
 }
 
 #[test]
-fn a_store_that_cannot_be_opened_says_which_file_and_why() {
-    let folder = tempfile::tempdir().unwrap();
-    let with_key = |folder: &Path, command: &[&str]| {
-        let store = format!("sqlite:{}", folder.display());
-        let mut command = freehold(command);
-        command.args(["--store", &store]).env("FREEHOLD__VAULT__MASTER_KEY", "ab".repeat(32));
-        command.output().unwrap()
-    };
-    let (log, keys) = (folder.path().join("log.sqlite"), folder.path().join("keys.sqlite"));
-    let (log_name, keys_name) = (log.display().to_string(), keys.display().to_string());
-
-    std::fs::write(&log, [b'x'; 4_096]).unwrap();
-    for command in [["db", "status"], ["db", "migrate"]] {
-        let output = with_key(folder.path(), &command);
-        assert_refused(&output, 6, &[&log_name, "file is not a database"]);
-    }
-    std::fs::remove_file(&log).unwrap();
-    std::fs::create_dir(&log).unwrap();
-    let output = with_key(folder.path(), &["db", "migrate"]);
-    assert_refused(&output, 6, &[&log_name, "unable to open database file"]);
-    std::fs::remove_dir(&log).unwrap();
-    std::fs::write(&keys, [b'x'; 4_096]).unwrap();
-    let output = with_key(folder.path(), &["db", "migrate"]);
-    assert_refused(&output, 6, &[&keys_name, "file is not a database"]);
-
-    let output = with_key(&keys, &["db", "status"]);
-    assert_refused(&output, 2, &[&keys_name, "is a file", "sqlite:./data"]);
-    let output = with_key(&keys.join("below"), &["db", "migrate"]);
-    assert_refused(&output, 6, &[&keys_name, "Not a directory"]);
-    let server = Server::start(&folder.path().join("used"));
-    let output = run(&folder.path().join("used"), &["db", "migrate"]);
-    assert_refused(&output, 6, &["log.sqlite is in use by another process"]);
-    server.stop();
-}
-
-#[test]
-fn a_wrong_master_key_and_a_missing_one_are_refused_alike() {
-    let folder = tempfile::tempdir().unwrap();
-    assert_eq!(run(folder.path(), &["db", "migrate"]).status.code(), Some(0));
-    let key = folder.path().join("master.key");
-
-    std::fs::write(&key, "ab".repeat(32)).unwrap();
-    let wrong = run(folder.path(), &["db", "status", "-q"]);
-    std::fs::remove_file(&key).unwrap();
-    let missing = run(folder.path(), &["db", "status", "-q"]);
-
-    for output in [wrong, missing] {
-        assert_eq!(output.status.code(), Some(5), "{}", err(&output));
-        let told = err(&output).lines().last().unwrap();
-        assert!(told.contains("put ") && told.contains("vault.master_key"), "{told}");
-    }
-}
-
-#[test]
 fn a_stream_is_empty_before_its_first_event() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path());
+    let place = Place::on_disk();
+    let store = &*place.address();
+    let server = Server::start(store);
     let (_, uuid) = register(&server);
     server.stop();
     let stream = format!("user-{uuid}");
 
-    let empty = rows(folder.path(), &["stream", "show", &stream, "--at", "0"]);
+    let empty = rows(store, &["stream", "show", &stream, "--at", "0"]);
     assert_eq!(empty, [json!({"field": "version", "value": 0})]);
-    let first = rows(folder.path(), &["stream", "diff", &stream, "--from", "0", "--at", "1"]);
+    let first = rows(store, &["stream", "diff", &stream, "--from", "0", "--at", "1"]);
     let name = first.iter().find(|row| row["field"].as_str().unwrap().contains("display_name"));
     assert_eq!(name.unwrap()["before"], Value::Null);
-    let unknown = run(folder.path(), &["stream", "show", "user-nobody", "--at", "0"]);
+    let unknown = run(store, &["stream", "show", "user-nobody", "--at", "0"]);
     assert_refused(&unknown, 3, &["there is no stream user-nobody"]);
+}
+
+/// What is about files.
+mod embedded {
+    use super::*;
+
+    fn address(folder: &Path) -> String {
+        format!("sqlite:{}", folder.display())
+    }
+
+    fn write_ahead_logs(folder: &Path) -> Vec<(String, u64)> {
+        let files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let sizes = files
+            .map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()));
+        sizes.filter(|(name, _)| name.ends_with("-wal")).collect()
+    }
+
+    #[test]
+    fn a_clean_stop_empties_the_write_ahead_logs_and_a_look_at_them_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = address(folder.path());
+        let server = Server::start(&store);
+        register(&server);
+        let before = write_ahead_logs(folder.path());
+        assert!(before.iter().all(|(_, bytes)| *bytes > 0), "{before:?}");
+
+        rows(&store, &["projection", "list"]);
+        let looked_at = write_ahead_logs(folder.path());
+        assert!(looked_at.iter().all(|(_, bytes)| *bytes > 0), "{looked_at:?}");
+        server.stop();
+
+        let after = write_ahead_logs(folder.path());
+        assert!(after.iter().all(|(_, bytes)| *bytes == 0), "{after:?}");
+        rows(&store, &["projection", "rebuild", "accounts"]);
+        let rebuilt = write_ahead_logs(folder.path());
+        assert!(rebuilt.iter().all(|(_, bytes)| *bytes == 0), "{rebuilt:?}");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_opened_says_which_file_and_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let with_key = |folder: &Path, command: &[&str]| {
+            let mut command = freehold(command);
+            command
+                .args(["--store", &address(folder)])
+                .env("FREEHOLD__VAULT__MASTER_KEY", "ab".repeat(32));
+            command.output().unwrap()
+        };
+        let (log, keys) = (folder.path().join("log.sqlite"), folder.path().join("keys.sqlite"));
+        let (log_name, keys_name) = (log.display().to_string(), keys.display().to_string());
+
+        std::fs::write(&log, [b'x'; 4_096]).unwrap();
+        for command in [["db", "status"], ["db", "migrate"]] {
+            let output = with_key(folder.path(), &command);
+            assert_refused(&output, 6, &[&log_name, "file is not a database"]);
+        }
+        std::fs::remove_file(&log).unwrap();
+        std::fs::create_dir(&log).unwrap();
+        let output = with_key(folder.path(), &["db", "migrate"]);
+        assert_refused(&output, 6, &[&log_name, "unable to open database file"]);
+        std::fs::remove_dir(&log).unwrap();
+        std::fs::write(&keys, [b'x'; 4_096]).unwrap();
+        let output = with_key(folder.path(), &["db", "migrate"]);
+        assert_refused(&output, 6, &[&keys_name, "file is not a database"]);
+
+        let output = with_key(&keys, &["db", "status"]);
+        assert_refused(&output, 2, &[&keys_name, "is a file", "sqlite:./data"]);
+        let output = with_key(&keys.join("below"), &["db", "migrate"]);
+        assert_refused(&output, 6, &[&keys_name, "Not a directory"]);
+        let server = Server::start(&address(&folder.path().join("used")));
+        let output = run(&address(&folder.path().join("used")), &["db", "migrate"]);
+        assert_refused(&output, 6, &["log.sqlite is in use by another process"]);
+        server.stop();
+    }
+
+    #[test]
+    fn a_wrong_master_key_and_a_missing_one_are_refused_alike() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(run(&address(folder.path()), &["db", "migrate"]).status.code(), Some(0));
+        let key = folder.path().join("master.key");
+
+        std::fs::write(&key, "ab".repeat(32)).unwrap();
+        let wrong = run(&address(folder.path()), &["db", "status", "-q"]);
+        std::fs::remove_file(&key).unwrap();
+        let missing = run(&address(folder.path()), &["db", "status", "-q"]);
+
+        for output in [wrong, missing] {
+            assert_eq!(output.status.code(), Some(5), "{}", err(&output));
+            let told = err(&output).lines().last().unwrap();
+            assert!(told.contains("put ") && told.contains("vault.master_key"), "{told}");
+        }
+    }
 }

@@ -6,9 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use freehold_servers::{Options, PINNED, Postgres, Release, URL};
+use serde_json::Value;
 
 use crate::cargo;
 use crate::tally::Tally;
+
+/// The folders of the crates whose tests run on either store.
+const ON_STORES: [&str; 3] = ["commands", "projections", "api"];
+/// What says so to them (`tests/stores`).
+const STORE: &str = "TEST_STORE";
 
 /// Formatting and lints; each counts as one.
 pub(crate) fn check(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
@@ -27,19 +33,24 @@ pub(crate) fn check(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every test of the workspace; those marked ignored too, unless `quick`, and those that need
-/// PostgreSQL also on the pinned release.
+/// Every test of the workspace; those marked ignored too, unless `quick`, those of what stands on
+/// stores also on PostgreSQL, and those that need PostgreSQL also on the pinned release.
 pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> anyhow::Result<()> {
     println!("== cargo test");
     let mut test = cargo(root);
     test.args(["test", "--workspace", "--no-fail-fast"]);
     if quick {
-        return run_tests(&mut test, tally);
+        let ignored = run_tests(&mut test, tally)?;
+        tally.skip(ignored, "tests marked ignored, and all that run on PostgreSQL too (--quick)");
+        return Ok(());
     }
     test.args(["--", "--include-ignored"]);
     let newest = Postgres::given_or_start(&Options::default());
     let newest = newest.context("no PostgreSQL for tests")?;
     run_tests(test.env(URL, newest.url()), tally)?;
+    let mut again = Tally::default();
+    tests_on_postgres(root, &newest, &mut again)?;
+    tally.add("with the stores on PostgreSQL", again);
     drop(newest);
 
     println!("== tests that need PostgreSQL, on {PINNED}");
@@ -49,21 +60,51 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
     let mut test = cargo(root);
     test.args(["test", "-p", "freehold-postgres", "-p", "freehold-tests", "--no-fail-fast"]);
     release.tell(test.args(["--", "--ignored"]));
-    run_tests(test.env(URL, pinned.url()), tally)
+    run_tests(test.env(URL, pinned.url()), tally)?;
+    Ok(())
 }
 
-/// Runs tests and counts their results.
-fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<()> {
+/// Runs the tests of [`ON_STORES`] with their stores on PostgreSQL. They are the programs that
+/// cargo has built for the workspace: for these crates alone it would build others.
+fn tests_on_postgres(root: &Path, server: &Postgres, tally: &mut Tally) -> anyhow::Result<()> {
+    println!("== tests of {}, with the stores on PostgreSQL", ON_STORES.join(", "));
+    let mut built = cargo(root);
+    built.args(["test", "--workspace", "--no-run", "--message-format=json"]);
+    let built = built.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
+    for line in String::from_utf8(built.stdout)?.lines() {
+        let message: Value = serde_json::from_str(line)?;
+        let (Some(program), Some(manifest), Some(true)) = (
+            message["executable"].as_str(),
+            message["manifest_path"].as_str(),
+            message["profile"]["test"].as_bool(),
+        ) else {
+            continue;
+        };
+        let folder = Path::new(manifest).parent().context("a manifest lies in a folder")?;
+        if !ON_STORES.iter().any(|name| folder == root.join(name)) {
+            continue;
+        }
+        println!("-- {program}");
+        let mut test = Command::new(program);
+        // As cargo starts it. Those marked ignored need no store, or a server of their own.
+        test.current_dir(folder).args(["--skip", "embedded::"]);
+        run_tests(test.env(STORE, "postgres").env(URL, server.url()), tally)?;
+    }
+    Ok(())
+}
+
+/// Runs tests, counts their results, and answers how many are marked ignored.
+fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<u64> {
     let mut test = test.stdout(Stdio::piped()).spawn().context("cargo cannot be started")?;
     let output = test.stdout.take().context("the tests have no output")?;
-    let (mut finished, mut failed) = (0, false);
+    let (mut finished, mut failed, mut ignored) = (0, false, 0);
     for line in BufReader::new(output).lines() {
         let line = line.context("the tests' output broke off")?;
         println!("{line}");
         if let Some(counts) = line.strip_prefix("test result: ") {
             finished += 1;
             tally.pass(count(counts, "passed")?);
-            tally.skip(count(counts, "ignored")?, "tests marked ignored (--quick)");
+            ignored += count(counts, "ignored")?;
         } else if let Some(name) = failed_test(&line) {
             failed = true;
             tally.fail(name);
@@ -74,7 +115,7 @@ fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<()> {
     if !status.success() && (finished == 0 || !failed) {
         tally.fail("cargo test: it did not build, or a test binary died");
     }
-    Ok(())
+    Ok(ignored)
 }
 
 /// The name in `test name ... FAILED`.

@@ -8,6 +8,8 @@ pub(crate) struct Tally {
     passed: u64,
     failed: Vec<String>,
     skipped: u64,
+    /// What some of the results are of.
+    parts: Vec<String>,
 }
 
 impl Tally {
@@ -27,10 +29,21 @@ impl Tally {
         self.skipped += number;
     }
 
+    /// Adds what passed and failed in one part, and says so apart from the sum.
+    pub(crate) fn add(&mut self, part: &str, results: Self) {
+        let (passed, failed) = (results.passed, results.failed.len());
+        self.parts.push(format!("{part}: {passed} passed, {failed} failed"));
+        self.passed += passed;
+        self.failed.extend(results.failed.into_iter().map(|name| format!("{name} ({part})")));
+    }
+
     /// Prints the sum as the last line.
     pub(crate) fn finish(self) -> ExitCode {
         for name in &self.failed {
             println!("failed: {name}");
+        }
+        for part in &self.parts {
+            println!("{part}");
         }
         let failed = self.failed.len();
         println!("{} passed, {failed} failed, {} skipped", self.passed, self.skipped);

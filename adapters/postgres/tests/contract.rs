@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
@@ -11,10 +9,9 @@ use freehold_contract::restore_keys::Vaults;
 use freehold_contract::restore_log::Restorable;
 use freehold_ports::{EventStore, KeyVault, ReadModels, SnapshotStore};
 use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault, PostgresReadModels};
+use freehold_test_stores::Schema;
 
-use common::Schema;
-
-async fn open() -> (Arc<PostgresEventStore>, Arc<Schema>) {
+async fn open() -> (Arc<PostgresEventStore>, Schema) {
     let schema = Schema::new();
     let store = PostgresEventStore::open(schema.database(), LogOptions::default()).await.unwrap();
     (Arc::new(store), schema)

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,10 +17,9 @@ use freehold_ports::{
     StreamVersion, Tag,
 };
 use freehold_postgres::{Database, LogOptions, OpenError, PostgresEventStore, PostgresKeyVault};
+use freehold_test_stores::Schema;
 use futures_util::future::join_all;
 use uuid::Uuid;
-
-use common::Schema;
 
 #[tokio::test]
 #[ignore = "set TEST_POSTGRES_URL"]
@@ -442,7 +439,7 @@ async fn the_time_of_recording_never_goes_back_though_the_clock_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn processes_that_start_at_once_migrate_once() {
-    let schema = Schema::new();
+    let schema = Arc::new(Schema::new());
     let openings = (0..6).map(|_| {
         let schema = schema.clone();
         tokio::spawn(async move {
@@ -695,8 +692,7 @@ async fn open(schema: &Schema) -> PostgresEventStore {
 
 /// Its sessions carry the schema's name, so that a test ends no others.
 async fn open_named(schema: &Schema, options: LogOptions) -> PostgresEventStore {
-    let url = format!("{}&application_name={}", schema.url(), schema.name());
-    PostgresEventStore::open(Database::at(&url).unwrap(), options).await.unwrap()
+    PostgresEventStore::open(schema.database(), options).await.unwrap()
 }
 
 fn a_new_stream() -> StreamId {

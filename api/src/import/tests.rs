@@ -35,7 +35,7 @@ async fn run(world: &World) -> Result<DemoReport, ImportError> {
 
 #[tokio::test]
 async fn the_demo_holds_sales_flats_and_views() {
-    let world = World::new();
+    let world = World::new().await;
     let report = run(&world).await.unwrap();
     let clicks = report.interactions - 900;
     assert_eq!(report.properties, 420);
@@ -66,7 +66,7 @@ async fn the_demo_holds_sales_flats_and_views() {
 
 #[tokio::test]
 async fn imported_twice_is_imported_once() {
-    let world = World::new();
+    let world = World::new().await;
     run(&world).await.unwrap();
     let once = content(&world).await;
     assert_eq!(run(&world).await.unwrap(), DemoReport::default(), "complete: nothing is looked at");
@@ -75,7 +75,7 @@ async fn imported_twice_is_imported_once() {
 
 #[tokio::test]
 async fn two_tenants_have_a_demo_each() {
-    let world = World::new();
+    let world = World::new().await;
     run(&world).await.unwrap();
     let report = import(&world.platform, "other".into(), &Silent, SOME).await.unwrap();
     assert_eq!(report.properties, 420);
@@ -83,9 +83,9 @@ async fn two_tenants_have_a_demo_each() {
 
 #[tokio::test]
 async fn a_log_that_is_full_or_does_not_answer_gets_the_same_in_the_end() {
-    let calm = World::new();
+    let calm = World::new().await;
     run(&calm).await.unwrap();
-    let rough = World::new();
+    let rough = World::new().await;
     rough.log.make(Trouble {
         overloaded_every: Some(3),
         no_answer_every: Some(7),
@@ -97,9 +97,9 @@ async fn a_log_that_is_full_or_does_not_answer_gets_the_same_in_the_end() {
 
 #[tokio::test]
 async fn an_import_that_was_killed_goes_on_where_it_was() {
-    let calm = World::new();
+    let calm = World::new().await;
     run(&calm).await.unwrap();
-    let killed = World::new();
+    let killed = World::new().await;
     // Dropped in the middle, again and again, each time a little later.
     for polls in [1, 5, 20, 50, 100, 200, 400, 800, 1_600] {
         let mut importing = Box::pin(run(&killed));
@@ -116,7 +116,7 @@ async fn an_import_that_was_killed_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn a_reference_that_somebody_else_uses_is_left_alone() {
-    let world = World::new();
+    let world = World::new().await;
     let item = br#"{"property_id": "berlin-0002", "source": "berlin", "data": {"title": "Mine"}}"#;
     world.ingest.property(&world.sender(), &[item.as_slice()]).await;
     let report = run(&world).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_reference_that_somebody_else_uses_is_left_alone() {
 
 #[tokio::test]
 async fn the_tables_are_as_long_as_the_markers_say() {
-    let world = World::new();
+    let world = World::new().await;
     let report = import(&world.platform, "acme".into(), &Silent, Extent::ALL).await.unwrap();
     assert_eq!(report.properties, 25_357 + 2_203);
     assert_eq!(report.interactions, 30_000 + 157);
@@ -139,7 +139,7 @@ async fn the_tables_are_as_long_as_the_markers_say() {
 
 #[tokio::test]
 async fn a_table_of_a_feed_is_imported_and_again_changes_nothing() {
-    let world = World::new();
+    let world = World::new().await;
     let table = "reference,rent,currency,beds,status\na,900,GBP,2,\nb,,,3,\nc,oops,GBP,1,\n";
     let file = || (Cursor::new(table), table.len() as u64);
     let sender = world.sender_of("crm");
@@ -163,7 +163,7 @@ async fn a_table_of_a_feed_is_imported_and_again_changes_nothing() {
 
 #[tokio::test]
 async fn lines_of_a_feed_are_imported_through_a_full_queue() {
-    let world = World::new();
+    let world = World::new().await;
     world.log.make(Trouble { overloaded_every: Some(2), ..Trouble::default() });
     let lines: String = (0..2_500)
         .map(|n| {
@@ -182,7 +182,7 @@ async fn lines_of_a_feed_are_imported_through_a_full_queue() {
 
 #[tokio::test]
 async fn rows_with_other_cells_than_the_header_are_not_taken_without_a_word() {
-    let world = World::new();
+    let world = World::new().await;
     let table = "reference,summary,beds\na,\"two\nlines\",1\nb,short\nc,Oak, quiet,2\nd,t,1,,\n";
     let mut said = Vec::new();
     let mut show = |line, answer: &ItemAnswer| {
@@ -225,7 +225,7 @@ async fn imported(
 
 #[tokio::test]
 async fn a_quote_that_is_never_closed_costs_no_row_without_a_word() {
-    let world = World::new();
+    let world = World::new().await;
     let table = "\u{feff}\"reference\",beds,summary\r\nd1,1,\"a \"\"quoted\"\"\r\nline\" \r\n\
                  d2,2,\"never closed\r\nd3,3,x\r\nd4,4,y\r\n";
     let (report, said) = imported(&world, FileFormat::Csv, table).await;
@@ -247,7 +247,7 @@ async fn a_quote_that_is_never_closed_costs_no_row_without_a_word() {
 
 #[tokio::test]
 async fn of_rows_with_one_reference_the_last_counts() {
-    let world = World::new();
+    let world = World::new().await;
     let table = "reference,beds,source\na,1,\nb,1,\na,2,crm\na,3,\na,4,other\n";
     let (first, said) = imported(&world, FileFormat::Csv, table).await;
     let first = first.unwrap();
@@ -268,7 +268,7 @@ async fn of_rows_with_one_reference_the_last_counts() {
 
 #[tokio::test]
 async fn what_is_said_names_the_columns_of_the_file_each_unknown_one_once() {
-    let world = World::new();
+    let world = World::new().await;
     let table = "Ref Nr,id,Asking Price,bedz\nx,a,900,1\nx,b,oops,2\nx,,1,3\n";
     let (report, mut said) = imported(&world, FileFormat::Csv, table).await;
     assert_eq!(report.unwrap().refused, 2);
@@ -287,7 +287,7 @@ async fn what_is_said_names_the_columns_of_the_file_each_unknown_one_once() {
 
 #[tokio::test]
 async fn a_file_of_another_shape_is_read_or_says_why_not() {
-    let world = World::new();
+    let world = World::new().await;
     let csv = FileFormat::Csv;
     for table in ["reference;beds\ns;1\n", "reference\tbeds\nt\t1\n", "reference\nu\n"] {
         let (report, said) = imported(&world, csv, table).await;
@@ -330,7 +330,7 @@ impl Progress for Counts {
 
 #[tokio::test]
 async fn every_part_ends_with_as_much_done_as_there_is() {
-    let world = World::new();
+    let world = World::new().await;
     let counts = Counts::default();
     import(&world.platform, "acme".into(), &counts, SOME).await.unwrap();
     let table = "reference,beds\na,1\nb,2\n";
@@ -347,7 +347,7 @@ async fn every_part_ends_with_as_much_done_as_there_is() {
 
 #[tokio::test]
 async fn the_photo_of_the_demo_is_on_whatever_server_is_asked() {
-    let world = World::new();
+    let world = World::new().await;
     run(&world).await.unwrap();
     let events = world.events(LogName::DOMAIN).await;
     let attached = events.iter().find(|event| &*event.event_type == "MediaAttached").unwrap();

@@ -7,6 +7,7 @@ use freehold_domain::property::*;
 use freehold_domain::user::*;
 use freehold_domain::{Currency, FeeFrequency, Policy, Price, Refusal, SavedSearchId};
 use freehold_ports::{LogName, Snapshot, StreamId, StreamVersion};
+use freehold_test_stores::cases;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -213,7 +214,7 @@ where
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(cases(64)))]
 
     #[test]
     fn no_command_to_a_user_is_answered_differently_because_of_one(

@@ -8,5 +8,5 @@
 mod place;
 mod schema;
 
-pub use place::{Log, MASTER_KEY, Place, on_postgres};
+pub use place::{Log, MASTER_KEY, Place, cases, on_postgres};
 pub use schema::Schema;

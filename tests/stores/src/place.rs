@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{Clock, EventStore, KeyVault, LogName, ReadModels, SnapshotStore};
-use freehold_postgres::{Database, PostgresEventStore, PostgresKeyVault};
+use freehold_postgres::{Database, PostgresEventStore, PostgresKeyVault, PostgresReadModels};
 use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteKeyVault, SqliteReadModels};
 
 use crate::Schema;
@@ -46,6 +46,12 @@ pub fn on_postgres() -> bool {
         Ok("postgres") => true,
         Ok(other) => panic!("TEST_STORE is {other:?}; it is `embedded` or `postgres`"),
     }
+}
+
+/// How many random cases a test tries that makes stores for each: all that it says in memory, a
+/// quarter on PostgreSQL, where tables take longer to make than a case takes to run.
+pub fn cases(in_memory: u32) -> u32 {
+    if on_postgres() { in_memory.div_ceil(4) } else { in_memory }
 }
 
 impl Place {
@@ -146,7 +152,7 @@ impl Place {
                 memory.models.get_or_init(make).clone()
             }
             Kind::Folder(folder) => Arc::new(SqliteReadModels::open(folder).unwrap()),
-            Kind::Postgres(_) => Arc::new(SqliteReadModels::in_memory().unwrap()),
+            Kind::Postgres(url) => Arc::new(PostgresReadModels::open(database(url)).await.unwrap()),
         }
     }
 }

@@ -22,16 +22,20 @@ impl Schema {
         schema
     }
 
-    /// Its name, which is also that of the sessions that have its address.
+    /// Its name, which is also that of the sessions that stores have, not of an operator's.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address.
+    /// Its address for stores.
     pub fn url(&self) -> String {
+        format!("{}&application_name={}", self.nameless_url(), self.name)
+    }
+
+    fn nameless_url(&self) -> String {
         let Self { server, name } = self;
         let separator = if server.contains('?') { '&' } else { '?' };
-        format!("{server}{separator}options=-csearch_path%3D{name}&application_name={name}")
+        format!("{server}{separator}options=-csearch_path%3D{name}")
     }
 
     /// Its database.
@@ -41,13 +45,13 @@ impl Schema {
 
     /// A connection as an operator has it.
     pub async fn operator(&self) -> PgConnection {
-        PgConnection::connect(&self.url()).await.unwrap()
+        PgConnection::connect(&self.nameless_url()).await.unwrap()
     }
 
     /// A connection to a server that may be starting.
     pub async fn operator_again(&self) -> PgConnection {
         for _ in 0..300 {
-            if let Ok(connection) = PgConnection::connect(&self.url()).await {
+            if let Ok(connection) = PgConnection::connect(&self.nameless_url()).await {
                 return connection;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -217,9 +217,10 @@ impl Writer {
         if careful && (surprised || decided.refuses_any()) {
             session.careful = CAREFUL_BATCHES;
         }
+        let sent = Instant::now();
         let stored = append(connection, &self.log, &*self.clock, &decided, &names).await;
         match stored {
-            Ok(head) => Ok(self.settle(decided, head, memory)),
+            Ok(head) => Ok(self.settle(decided, head, memory, sent)),
             Err(Failed::NotAsAssumed) => {
                 session.careful = CAREFUL_BATCHES;
                 self.store_locked(session, batch, &names).await
@@ -261,16 +262,22 @@ impl Writer {
             Err(Failed::Unknown(error)) => return Err(Failed::NothingStored(error)),
             Err(failed) => return Err(failed),
         };
+        let sent = Instant::now();
         transaction.commit().await.map_err(Failed::while_writing)?;
-        Ok(self.settle(decided, head, memory))
+        Ok(self.settle(decided, head, memory, sent))
     }
 
+    /// What a commit that was sent at `sent` made of a batch.
     fn settle(
         &mut self,
         decided: Decided<'_>,
         head: GlobalPosition,
         memory: &mut Memory,
+        sent: Instant,
     ) -> Vec<Verdict> {
+        if decided.admits_any() {
+            metrics::histogram!("freehold_append_commit_seconds").record(sent.elapsed());
+        }
         if let Some((offset, command)) = decided.last_event() {
             let position = GlobalPosition(head.0 + offset);
             self.last_event = Some((position, command));

@@ -43,12 +43,16 @@ async fn a_position_not_yet_reached_is_waited_for_and_then_refused() {
 async fn a_position_reached_in_time_is_answered() {
     let world = World::new().await;
     world.log_through(3).await;
-    let ask = world.ask("{ listings(minPosition: \"3\") { nodes { title } } }");
+    let patient = world.patient();
+    let document = "{ listings(minPosition: \"3\") { nodes { title } } }";
+    let ask = patient.execute(world.request(document));
     let write = async {
         tokio::time::sleep(Duration::from_millis(15)).await;
         world.put_through([listing(1)], GlobalPosition(3)).await;
     };
     let (seen, ()) = tokio::join!(ask, write);
+    assert_eq!(seen.errors, []);
+    let seen = seen.data.into_json().unwrap();
     assert_eq!(seen["listings"]["nodes"], json!([{"title": "Flat 1"}]));
 }
 
@@ -70,7 +74,7 @@ async fn a_position_beyond_the_log_is_refused_with_its_end() {
 
 #[tokio::test]
 async fn a_read_model_that_was_never_built_says_so() {
-    let world = World::unbuilt(Limits::default());
+    let world = World::unbuilt(Limits::default()).await;
     world.log_through(1).await;
     let expected = json!({"code": "NOT_BUILT", "projection": "listings"});
     for document in [

@@ -6,7 +6,7 @@ use super::world::World;
 
 #[tokio::test]
 async fn the_schema_is_the_one_that_was_reviewed() {
-    let sdl = World::unbuilt(Limits::default()).schema.sdl();
+    let sdl = World::unbuilt(Limits::default()).await.schema.sdl();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(file, &sdl).unwrap();
@@ -21,7 +21,7 @@ async fn the_schema_is_the_one_that_was_reviewed() {
 
 #[tokio::test]
 async fn names_that_clients_rely_on_keep_their_shape() {
-    let sdl = World::unbuilt(Limits::default()).schema.sdl();
+    let sdl = World::unbuilt(Limits::default()).await.schema.sdl();
     for field in [
         "node(id: ID!): Node",
         "nodes(ids: [ID!]!): [Node]!",

@@ -1,4 +1,4 @@
-//! A platform in memory whose read models are written by hand.
+//! A platform whose read models are written by hand.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -20,12 +20,10 @@ use freehold_domain::{
     AreaUnit, Currency, FeeFrequency, ListingKey, Personal, PropertyId, SavedSearchId, StoredEvent,
     SubjectId, UserId,
 };
-use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    AppendRequest, Clock, CommandId, EventCodec, EventId, EventStore, ExpectedVersion, Filter,
-    Fingerprint, Generation, GenerationId, GlobalPosition, Key, LogName, NewEvent, Page,
-    Provenance, Query, ReadModelError, ReadModels, Row, RowChange, SealedText, StreamVersion,
-    Table, TableChanges,
+    AppendRequest, Clock, CommandId, EventCodec, EventId, ExpectedVersion, Filter, Fingerprint,
+    Generation, GenerationId, GlobalPosition, Key, LogName, NewEvent, Page, Provenance, Query,
+    ReadModelError, ReadModels, Row, RowChange, SealedText, StreamVersion, Table, TableChanges,
 };
 use freehold_projections::models::account::{
     AccountRow, Erasure, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
@@ -37,7 +35,7 @@ use freehold_projections::models::market::{
 };
 use freehold_projections::models::property::{PropertyChangeRow, PropertyRow};
 use freehold_projections::{Json, TypedRow};
-use freehold_sqlite::SqliteReadModels;
+use freehold_test_stores::{Log, Place};
 use uuid::Uuid;
 
 use crate::graphql::connection::Projected;
@@ -48,13 +46,14 @@ use crate::platform::{Caller, Platform};
 
 pub(super) const TENANT: &str = "acme";
 
-/// A platform in memory.
+/// A platform.
 pub(super) struct World {
     pub(super) schema: Schema,
-    pub(super) store: Arc<MemoryEventStore>,
+    pub(super) store: Arc<dyn Log>,
     pub(super) models: Arc<Interposed<Watched>>,
     codec: EventCodec,
     platform: Arc<Platform>,
+    _place: Place,
 }
 
 /// It is always noon.
@@ -98,7 +97,7 @@ const TABLES: [(&str, &[&Table]); 5] = [
 impl World {
     /// A platform with empty read models.
     pub(super) async fn new() -> Self {
-        let world = Self::unbuilt(Limits::default());
+        let world = Self::unbuilt(Limits::default()).await;
         for (projection, tables) in TABLES {
             let made = world.models.create_generation(projection, 1, tables).await.unwrap();
             world.models.activate(made).await.unwrap();
@@ -107,13 +106,13 @@ impl World {
     }
 
     /// A platform whose read models were never built.
-    pub(super) fn unbuilt(limits: Limits) -> Self {
+    pub(super) async fn unbuilt(limits: Limits) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(Noon);
-        let logs = [LogName::DOMAIN, LogName::INTERACTIONS];
-        let store = Arc::new(MemoryEventStore::new(logs, clock.clone()));
-        let vault = Arc::new(MemoryKeyVault::new([7; 32]));
+        let place = Place::in_memory();
+        let store = place.log(clock.clone()).await;
+        let vault = place.vault().await;
         let codec = EventCodec::new(vault.clone());
-        let models = Arc::new(Interposed(Watched::new(SqliteReadModels::in_memory().unwrap())));
+        let models = Arc::new(Interposed(Watched::new(place.models().await)));
         let executor = CommandExecutor::new(
             store.clone(),
             store.clone(),
@@ -132,7 +131,7 @@ impl World {
             freshness_limit: Duration::from_millis(60),
         });
         let schema = schema(platform.clone(), limits.validate().unwrap());
-        Self { schema, store, models, codec, platform }
+        Self { schema, store, models, codec, platform, _place: place }
     }
 
     /// A request of a writer of the tenant.
@@ -300,6 +299,13 @@ impl World {
         self.store.append(request).await.unwrap().position
     }
 
+    /// A schema over the same platform that waits as long as a write may take.
+    pub(super) fn patient(&self) -> Schema {
+        let freshness_limit = Duration::from_secs(10);
+        let platform = Platform { freshness_limit, ..Platform::clone(&self.platform) };
+        schema(Arc::new(platform), Limits::default())
+    }
+
     /// Another schema over the same platform.
     pub(super) fn schema_with(&self, limits: Limits) -> Schema {
         schema(self.platform.clone(), limits)
@@ -308,14 +314,14 @@ impl World {
 
 /// Read models that tell which tables were read, and fail or dawdle on demand.
 pub(super) struct Watched {
-    pub(super) inner: SqliteReadModels,
+    pub(super) inner: Arc<dyn ReadModels>,
     reads: Mutex<Vec<String>>,
     broken: Mutex<Vec<&'static str>>,
     late: Mutex<Vec<&'static str>>,
 }
 
 impl Watched {
-    fn new(inner: SqliteReadModels) -> Self {
+    fn new(inner: Arc<dyn ReadModels>) -> Self {
         Self { inner, reads: Mutex::default(), broken: Mutex::default(), late: Mutex::default() }
     }
 
@@ -351,7 +357,7 @@ impl Watched {
 #[async_trait]
 impl InterposedModels for Watched {
     fn behind(&self) -> &dyn ReadModels {
-        &self.inner
+        &*self.inner
     }
 
     async fn fetch(

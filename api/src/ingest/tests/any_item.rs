@@ -1,7 +1,9 @@
 //! Whatever is sent gets an answer, and harms nothing beside it.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::ingest::Status;
@@ -71,51 +73,56 @@ fn almost_an_item() -> impl Strategy<Value = Value> {
     })
 }
 
-proptest! {
-    #![proptest_config(Config { cases: 400, failure_persistence: None, ..Config::default() })]
+/// Checks 400 cases on one platform, each in a tenant of its own.
+fn check<S: Strategy>(cases: S, holds: impl AsyncFn(World, S::Value) -> Result<(), TestCaseError>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let world = runtime.block_on(World::new());
+    let tenants = Cell::new(0);
+    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let checked = TestRunner::new(config).run(&cases, |case| {
+        tenants.set(tenants.get() + 1);
+        let world = world.of_tenant(&format!("tenant-{}", tenants.get()));
+        runtime.block_on(holds(world, case))
+    });
+    checked.unwrap();
+    runtime.block_on(async { drop(world) });
+}
 
-    #[test]
-    fn anything_is_answered_and_its_neighbours_are_stored(
-        item in prop_oneof![any_json(), almost_an_item()],
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let world = World::new();
-            let body = json!([{"property_id": "x"}, item, {"property_id": "y"}]);
-            let answer = world.property(&body).await;
-            prop_assert_eq!(answer.items.len(), 3);
-            prop_assert_eq!(answer.items[0].status, Status::Accepted);
-            prop_assert_eq!(answer.items[2].status, Status::Accepted);
-            let middle = &answer.items[1];
-            prop_assert_eq!(middle.status == Status::Refused, !middle.errors.is_empty());
-            prop_assert!(middle.status != Status::Retry, "{}", said(&answer));
+#[test]
+fn anything_is_answered_and_its_neighbours_are_stored() {
+    check(prop_oneof![any_json(), almost_an_item()], async |world, item| {
+        let body = json!([{"property_id": "x"}, item, {"property_id": "y"}]);
+        let answer = world.property(&body).await;
+        prop_assert_eq!(answer.items.len(), 3);
+        prop_assert_eq!(answer.items[0].status, Status::Accepted);
+        prop_assert_eq!(answer.items[2].status, Status::Accepted);
+        let middle = &answer.items[1];
+        prop_assert_eq!(middle.status == Status::Refused, !middle.errors.is_empty());
+        prop_assert!(middle.status != Status::Retry, "{}", said(&answer));
 
-            // What is accepted says the same when it is sent again.
-            if middle.status == Status::Accepted {
-                let again = world.property(&body).await;
-                prop_assert_eq!(again.items[1].status, Status::Accepted, "{}", said(&again));
-            }
+        // What is accepted says the same when it is sent again.
+        if middle.status == Status::Accepted {
+            let again = world.property(&body).await;
+            prop_assert_eq!(again.items[1].status, Status::Accepted, "{}", said(&again));
+        }
 
-            let body = json!([{"event_type": "search"}, item, {"event_type": "search"}]);
-            let answer = world.user(&body).await;
-            prop_assert_eq!(answer.items.len(), 3);
-            prop_assert_eq!(answer.items[0].status, Status::Accepted);
-            prop_assert_eq!(answer.items[2].status, Status::Accepted);
-            prop_assert!(answer.items[1].status != Status::Retry, "{}", said(&answer));
-            Ok(())
-        })?;
-    }
+        let body = json!([{"event_type": "search"}, item, {"event_type": "search"}]);
+        let answer = world.user(&body).await;
+        prop_assert_eq!(answer.items.len(), 3);
+        prop_assert_eq!(answer.items[0].status, Status::Accepted);
+        prop_assert_eq!(answer.items[2].status, Status::Accepted);
+        prop_assert!(answer.items[1].status != Status::Retry, "{}", said(&answer));
+        Ok(())
+    });
+}
 
-    #[test]
-    fn any_bytes_come_apart_into_items(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            if let Ok(body) = split(&body, false) {
-                let world = World::new();
-                let answer = world.ingest.property(&world.sender(), &body.items).await;
-                prop_assert_eq!(answer.items.len(), body.items.len());
-            }
-            Ok(())
-        })?;
-    }
+#[test]
+fn any_bytes_come_apart_into_items() {
+    check(prop::collection::vec(any::<u8>(), 0..200), async |world, body| {
+        if let Ok(body) = split(&body, false) {
+            let answer = world.ingest.property(&world.sender(), &body.items).await;
+            prop_assert_eq!(answer.items.len(), body.items.len());
+        }
+        Ok(())
+    });
 }

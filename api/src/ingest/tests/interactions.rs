@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_view_of_a_known_property_is_recorded_with_its_listing() {
-    let world = World::new();
+    let world = World::new().await;
     let property = world.property(complete("test-123")).await;
 
     let answer = world
@@ -26,7 +26,7 @@ async fn a_view_of_a_known_property_is_recorded_with_its_listing() {
 
 #[tokio::test]
 async fn a_view_of_an_unknown_property_keeps_the_reference() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world
         .user(json!({"event_type": "property_viewed", "data": {"property_id": "nowhere"}}))
         .await;
@@ -36,7 +36,7 @@ async fn a_view_of_an_unknown_property_keeps_the_reference() {
 
 #[tokio::test]
 async fn nothing_that_says_who_it_was_is_stored() {
-    let world = World::new();
+    let world = World::new().await;
     let secrets = [
         "jane@example.com",
         "203.0.113.7",
@@ -74,7 +74,7 @@ async fn nothing_that_says_who_it_was_is_stored() {
 
 #[tokio::test]
 async fn programs_are_told_from_people() {
-    let world = World::new();
+    let world = World::new().await;
     for (data, expected) in [
         (json!({"user_agent": "Googlebot/2.1"}), "Bot"),
         (json!({"is_bot": true}), "Bot"),
@@ -89,7 +89,7 @@ async fn programs_are_told_from_people() {
 
 #[tokio::test]
 async fn every_kind_has_its_name_and_its_words() {
-    let world = World::new();
+    let world = World::new().await;
     for (name, stored) in [
         ("property_impression", "Impression"),
         ("property_shared", "Share"),
@@ -110,7 +110,7 @@ async fn every_kind_has_its_name_and_its_words() {
 
 #[tokio::test]
 async fn what_was_said_about_a_view_is_kept() {
-    let world = World::new();
+    let world = World::new().await;
     world
         .user(
             json!({"event_type": "Impression", "timestamp": "2026-11-22T08:00:00.123456Z", "data": {
@@ -130,7 +130,7 @@ async fn what_was_said_about_a_view_is_kept() {
 
 #[tokio::test]
 async fn an_interaction_sent_again_is_counted_once() {
-    let world = World::new();
+    let world = World::new().await;
     let view = json!({"event_id": "v-1", "event_type": "property_viewed", "user_id": "u"});
     let first = world.user(&view).await;
     let again = world.user(&view).await;
@@ -141,7 +141,7 @@ async fn an_interaction_sent_again_is_counted_once() {
 
 #[tokio::test]
 async fn what_one_visit_did_stays_in_order() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     let views: Vec<Value> = (0..300)
         .map(|n| json!({"event_type": "Impression", "session_id": "s", "data": {"property_id": "a", "position": n}}))

@@ -1,4 +1,4 @@
-//! What senders may rely on, on the stores in memory.
+//! What senders may rely on.
 
 mod any_item;
 mod interactions;
@@ -13,32 +13,33 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
 use freehold_contract::interposed::{Interposed, InterposedStore};
-use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Clock, EventCodec, EventFilter, EventStore,
-    GlobalPosition, LogName, ReadError, RecordedEvent, SnapshotStore, StreamId, StreamVersion, Tag,
+    GlobalPosition, LogName, ReadError, RecordedEvent, StreamId, StreamVersion, SystemClock, Tag,
     TaggedEvent,
 };
-use freehold_sqlite::SqliteReadModels;
+use freehold_test_stores::Place;
 use serde_json::{Value, json};
 
 use super::{Answer, Ingest, IngestDefaults, Sender, split};
 use crate::platform::{Caller, Platform};
 
-/// A platform in memory, whose log can be told to be full.
+/// A platform whose log can be told to be full.
 pub(crate) struct World {
     pub(crate) platform: Platform,
     pub(crate) ingest: Ingest,
     pub(crate) log: Arc<Interposed<Log>>,
     pub(crate) caller: Caller,
+    place: Arc<Place>,
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
-        let memory = Arc::new(MemoryEventStore::default());
-        let snapshots: Arc<dyn SnapshotStore> = memory.clone();
-        let log = Arc::new(Interposed(Log { inner: memory, trouble: Mutex::default() }));
-        let vault = Arc::new(MemoryKeyVault::new([7; 32]));
+    pub(crate) async fn new() -> Self {
+        let place = Arc::new(Place::in_memory());
+        let snapshots = place.log(Arc::new(SystemClock)).await;
+        let log = Log { inner: snapshots.clone(), trouble: Mutex::default() };
+        let log = Arc::new(Interposed(log));
+        let vault = place.vault().await;
         let codec = EventCodec::new(vault.clone());
         let clock: Arc<dyn Clock> = Arc::new(Noon);
         let store: Arc<dyn EventStore> = log.clone();
@@ -49,14 +50,20 @@ impl World {
             clock.clone(),
             ExecutorOptions::default(),
         );
-        let models = SqliteReadModels::in_memory().expect("read models open in memory");
-        let models = Arc::new(models);
+        let models = place.models().await;
         let freshness_limit = Duration::from_secs(1);
         let projections = None;
         let platform =
             Platform { store, codec, vault, executor, models, clock, projections, freshness_limit };
         let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
-        Self { platform, ingest, log, caller: caller("feed", "acme") }
+        Self { platform, ingest, log, caller: caller("feed", "acme"), place }
+    }
+
+    /// The same platform, and a sender of another tenant.
+    fn of_tenant(&self, tenant: &str) -> Self {
+        let ingest = Ingest::new(self.platform.clone(), IngestDefaults::default());
+        let (platform, log, place) = (self.platform.clone(), self.log.clone(), self.place.clone());
+        Self { platform, ingest, log, caller: caller("feed", tenant), place }
     }
 
     pub(crate) fn sender(&self) -> Sender<'_> {

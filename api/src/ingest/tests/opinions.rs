@@ -6,7 +6,7 @@ fn opinion(event_type: &str, user: &str) -> Value {
 
 #[tokio::test]
 async fn a_favourite_belongs_to_the_account_and_is_no_interaction_too() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     let first = world.user(opinion("property_favorited", "user-456")).await;
     let again = world.user(opinion("Favorited", "user-456")).await;
@@ -24,7 +24,7 @@ async fn a_favourite_belongs_to_the_account_and_is_no_interaction_too() {
 
 #[tokio::test]
 async fn an_opinion_needs_a_user_and_a_listing() {
-    let world = World::new();
+    let world = World::new().await;
     let nobody = world.user(json!({"event_type": "Favorited", "data": {"property_id": "a"}})).await;
     assert_eq!(said(&nobody)[0]["errors"], json!([["REFERENCE_MISSING", "user_id"]]));
     let nothing = world.user(json!({"event_type": "Favorited", "user_id": "u"})).await;
@@ -35,7 +35,7 @@ async fn an_opinion_needs_a_user_and_a_listing() {
 
 #[tokio::test]
 async fn an_address_is_no_reference_of_an_account() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     let answer = world.user(opinion("Favorited", "jane@example.com")).await;
     assert_eq!(said(&answer)[0]["errors"], json!([["SOURCE_INVALID", "user_id"]]));
@@ -45,7 +45,7 @@ async fn an_address_is_no_reference_of_an_account() {
 
 #[tokio::test]
 async fn opinions_of_one_user_are_stored_in_their_order() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     let kinds = ["Favorited", "Maybe", "Discard", "unfavorited", "Favorited"];
     let items: Vec<Value> = kinds.iter().map(|kind| opinion(kind, "u")).collect();
@@ -57,7 +57,7 @@ async fn opinions_of_one_user_are_stored_in_their_order() {
 
 #[tokio::test]
 async fn a_favourite_sent_again_is_repeated() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     let mut favourite = opinion("Favorited", "u");
     favourite["event_id"] = json!("f-1");
@@ -73,7 +73,7 @@ async fn a_favourite_sent_again_is_repeated() {
 
 #[tokio::test]
 async fn racing_first_favourites_make_one_user() {
-    let world = Arc::new(World::new());
+    let world = Arc::new(World::new().await);
     world.property(complete("a")).await;
     let sends = (0..8).map(|_| {
         let world = world.clone();

@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_bare_price_of_an_unknown_reference_registers_the_property_and_drafts_a_listing() {
-    let world = World::new();
+    let world = World::new().await;
 
     let answer = world
         .property(r#"{"property_id": "test-123", "event_type": "property_updated", "data": {"price": 2000}}"#)
@@ -33,7 +33,7 @@ async fn a_bare_price_of_an_unknown_reference_registers_the_property_and_drafts_
 
 #[tokio::test]
 async fn the_first_use_of_a_reference_creates_later_ones_update_and_the_same_changes_nothing() {
-    let world = World::new();
+    let world = World::new().await;
     let with_price = |price: u32| {
         json!({"property_id": "a", "event_type": "property_updated",
             "data": {"price": price, "currency": "GBP", "bedrooms": 3}})
@@ -53,7 +53,7 @@ async fn the_first_use_of_a_reference_creates_later_ones_update_and_the_same_cha
 
 #[tokio::test]
 async fn a_bare_price_keeps_the_currency_and_the_frequency_that_the_listing_has() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     world
         .property(
@@ -66,7 +66,7 @@ async fn a_bare_price_keeps_the_currency_and_the_frequency_that_the_listing_has(
 
 #[tokio::test]
 async fn a_complete_listing_is_published_in_one_append() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world.property(complete("a")).await;
     assert_eq!(
         said(&answer)[0]["events"],
@@ -84,7 +84,7 @@ async fn a_complete_listing_is_published_in_one_append() {
 
 #[tokio::test]
 async fn an_item_whose_part_is_refused_stores_nothing_and_names_what_was_sent() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world
         .property(json!({"property_id": "a", "event_type": "listing_published",
             "data": {"rent": 900, "beds": 500, "year_built": 12, "title": "Flat"}}))
@@ -115,7 +115,7 @@ async fn an_item_whose_part_is_refused_stores_nothing_and_names_what_was_sent() 
 
 #[tokio::test]
 async fn names_that_feeds_use_are_understood() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world
         .property(json!({"ListingKey": "x", "EventType": "PropertyUpdated",
         "ModificationTimestamp": "2026-11-20T10:00:00Z",
@@ -147,7 +147,7 @@ async fn names_that_feeds_use_are_understood() {
 
 #[tokio::test]
 async fn a_flat_record_is_an_item_too() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world.property(json!({"reference": "r-1", "beds": 1, "price": 800})).await;
     assert_eq!(said(&answer)[0]["change"], "created");
     assert_eq!(said(&answer)[0]["warnings"][0], json!(["EVENT_TYPE_ASSUMED", "event_type"]));
@@ -155,7 +155,7 @@ async fn a_flat_record_is_an_item_too() {
 
 #[tokio::test]
 async fn unknown_fields_are_left_out_with_their_nearest_name() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world
         .property(json!({"property_id": "a", "data": {"bedroms": 2, "landlord_email": "a@b.c"}}))
         .await;
@@ -169,7 +169,7 @@ async fn unknown_fields_are_left_out_with_their_nearest_name() {
 
 #[tokio::test]
 async fn null_takes_a_fact_away() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(json!({"property_id": "a", "data": {"title": "Old", "bedrooms": 2}})).await;
     let answer = world.property(json!({"property_id": "a", "data": {"title": null}})).await;
     assert_eq!(said(&answer)[0]["events"], json!(["PropertyFactsCorrected"]));
@@ -181,7 +181,7 @@ async fn null_takes_a_fact_away() {
 
 #[tokio::test]
 async fn part_of_an_address_completes_the_one_that_is_known() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     world.property(json!({"property_id": "a", "data": {"postcode": "OX1 1AA"}})).await;
     let change = world.newest("PropertyFactsCorrected").await;
@@ -191,7 +191,7 @@ async fn part_of_an_address_completes_the_one_that_is_known() {
 
 #[tokio::test]
 async fn a_list_of_photos_replaces_reorders_and_adds() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     let photos = |names: &[&str], event: &str| {
         let urls: Vec<_> = names.iter().map(|n| format!("https://example.com/{n}.jpg")).collect();
@@ -211,7 +211,7 @@ async fn a_list_of_photos_replaces_reorders_and_adds() {
 
 #[tokio::test]
 async fn a_removed_property_leaves_the_market_and_removing_it_again_changes_nothing() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     let remove = json!({"property_id": "a", "event_type": "property_removed", "data": {"reason": "sold by owner"}});
     let first = world.property(&remove).await;
@@ -228,7 +228,7 @@ async fn a_removed_property_leaves_the_market_and_removing_it_again_changes_noth
 
 #[tokio::test]
 async fn statuses_of_feeds_move_a_listing() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(complete("a")).await;
     for (status, expected) in [
         ("hold", json!(["ListingHeld"])),
@@ -250,7 +250,7 @@ async fn statuses_of_feeds_move_a_listing() {
 
 #[tokio::test]
 async fn a_home_that_was_let_elsewhere_becomes_a_closing() {
-    let world = World::new();
+    let world = World::new().await;
     let sold = json!({"property_id": "a", "data":
         {"status": "sold", "sale_price": 250000, "currency": "USD", "close_date": "2026-10-01"}});
     let answer = world.property(&sold).await;
@@ -259,7 +259,7 @@ async fn a_home_that_was_let_elsewhere_becomes_a_closing() {
 
 #[tokio::test]
 async fn numbers_that_cannot_be_are_refused_by_name() {
-    let world = World::new();
+    let world = World::new().await;
     let cases = [
         (r#"{"price": 0}"#, "PRICE_INVALID"),
         (r#"{"price": -5}"#, "PRICE_INVALID"),
@@ -298,7 +298,7 @@ async fn numbers_that_cannot_be_are_refused_by_name() {
 
 #[tokio::test]
 async fn data_that_is_likely_wrong_is_accepted_with_a_warning() {
-    let world = World::new();
+    let world = World::new().await;
     let cases = [
         (json!({"living_area": 2584, "area_unit": "MTK", "bedrooms": 4}), "AREA_OUTLIER"),
         (json!({"latitude": 0, "longitude": 0}), "COORDINATES_ZERO"),
@@ -321,7 +321,7 @@ async fn data_that_is_likely_wrong_is_accepted_with_a_warning() {
 
 #[tokio::test]
 async fn a_clock_ahead_is_warned_about_and_a_day_ahead_refused() {
-    let world = World::new();
+    let world = World::new().await;
     let at = |occurred: String| json!({"property_id": "a", "event_timestamp": occurred});
     let ahead = world.property(at((noon() + TimeDelta::minutes(10)).to_rfc3339())).await;
     assert!(ahead.items[0].warnings.iter().any(|warning| warning.code == "CLOCK_SKEW"));
@@ -333,7 +333,7 @@ async fn a_clock_ahead_is_warned_about_and_a_day_ahead_refused() {
 
 #[tokio::test]
 async fn our_own_id_names_a_property_of_the_same_tenant_only() {
-    let world = World::new();
+    let world = World::new().await;
     let first = world.property(complete("a")).await;
     let id = first.items[0].id.unwrap();
     let by_id = json!({"property_id": id, "data": {"title": "By id"}});
@@ -347,7 +347,7 @@ async fn our_own_id_names_a_property_of_the_same_tenant_only() {
 
 #[tokio::test]
 async fn racing_registrations_of_one_reference_make_one_property() {
-    let world = Arc::new(World::new());
+    let world = Arc::new(World::new().await);
     let sends = (0..8).map(|bedrooms| {
         let world = world.clone();
         tokio::spawn(async move {

@@ -5,7 +5,7 @@ use crate::ingest::{MAX_ITEMS, Status};
 
 #[tokio::test]
 async fn one_bad_item_never_loses_the_others() {
-    let world = World::new();
+    let world = World::new().await;
     let body = concat!(
         r#"[{"property_id": "a", "data": {"price": 1}},"#,
         r#"{"property_id": "b", "data": {"price": NaN}},"#,
@@ -46,7 +46,7 @@ async fn one_bad_item_never_loses_the_others() {
 
 #[tokio::test]
 async fn a_malformed_line_loses_only_itself() {
-    let world = World::new();
+    let world = World::new().await;
     let lines = "{\"property_id\": \"a\"}\n{\"property_id\": \n{\"property_id\": \"c\"}\n";
     let answer = world.property(lines).await;
     let statuses: Vec<Status> = answer.items.iter().map(|item| item.status).collect();
@@ -55,7 +55,7 @@ async fn a_malformed_line_loses_only_itself() {
 
 #[tokio::test]
 async fn an_empty_array_is_answered_with_nothing() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world.property("[]").await;
     assert!(answer.items.is_empty());
     assert_eq!(answer.position, Some(GlobalPosition(0)));
@@ -63,7 +63,7 @@ async fn an_empty_array_is_answered_with_nothing() {
 
 #[tokio::test]
 async fn deep_nesting_is_refused_and_nothing_breaks() {
-    let world = World::new();
+    let world = World::new().await;
     let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
     let body =
         format!(r#"[{{"property_id": "a", "data": {{"title": {deep}}}}}, {{"property_id": "b"}}]"#);
@@ -74,7 +74,7 @@ async fn deep_nesting_is_refused_and_nothing_breaks() {
 
 #[tokio::test]
 async fn a_field_that_comes_twice_counts_as_it_came_last_with_a_warning() {
-    let world = World::new();
+    let world = World::new().await;
     let answer = world
         .property(r#"{"property_id": "a", "data": {"beds": 1, "beds": 2, "bedrooms": 3, "baths": 1, "bathrooms": 1}}"#)
         .await;
@@ -85,7 +85,7 @@ async fn a_field_that_comes_twice_counts_as_it_came_last_with_a_warning() {
 
 #[tokio::test]
 async fn as_many_items_as_a_request_may_have_are_answered() {
-    let world = World::new();
+    let world = World::new().await;
     let items: Vec<Value> = (0..MAX_ITEMS)
         .map(|n| json!({"property_id": format!("p-{}", n % 3_000), "data": {"bedrooms": n % 9}}))
         .collect();
@@ -97,7 +97,7 @@ async fn as_many_items_as_a_request_may_have_are_answered() {
 
 #[tokio::test]
 async fn items_of_one_reference_are_stored_in_their_order() {
-    let world = World::new();
+    let world = World::new().await;
     let items: Vec<Value> = (1..=200)
         .map(|n| {
             json!({"property_id": format!("p-{}", n % 4), "event_type": "price_changed",
@@ -121,7 +121,7 @@ async fn items_of_one_reference_are_stored_in_their_order() {
 
 #[tokio::test]
 async fn a_request_key_gives_the_first_answer_again() {
-    let world = World::new();
+    let world = World::new().await;
     let items = [
         br#"{"property_id": "a", "data": {"price": 1, "currency": "GBP"}}"#.as_slice(),
         br#"{"property_id": "b", "data": {"bedrooms": 2}}"#,
@@ -146,7 +146,7 @@ async fn a_request_key_gives_the_first_answer_again() {
 
 #[tokio::test]
 async fn an_event_id_gives_the_first_answer_again_in_whatever_request() {
-    let world = World::new();
+    let world = World::new().await;
     let item = json!({"property_id": "a", "event_id": "e-1", "data": {"bedrooms": 2}});
     let first = world.property(&item).await;
     world.property(json!({"property_id": "a", "data": {"bedrooms": 4}})).await;
@@ -158,7 +158,7 @@ async fn an_event_id_gives_the_first_answer_again_in_whatever_request() {
 
 #[tokio::test]
 async fn a_repeated_item_is_not_warned_of_what_would_be_planned_now() {
-    let world = World::new();
+    let world = World::new().await;
     let priced = |data: Value| {
         let event_id = format!("e-{}", data["price"]);
         json!({"property_id": "a", "event_type": "price_changed", "event_id": event_id,
@@ -176,7 +176,7 @@ async fn a_repeated_item_is_not_warned_of_what_would_be_planned_now() {
 
 #[tokio::test]
 async fn a_full_queue_asks_to_send_again_and_keeps_the_order() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(json!([{"property_id": "a"}, {"property_id": "b"}])).await;
     world.log.make(Trouble { overloaded_every: Some(3), ..Trouble::default() });
     let prices: Vec<Value> = (1..=4)
@@ -192,7 +192,7 @@ async fn a_full_queue_asks_to_send_again_and_keeps_the_order() {
 
 #[tokio::test]
 async fn an_unreachable_log_asks_to_send_again() {
-    let world = World::new();
+    let world = World::new().await;
     world.log.make(Trouble { unavailable: true, ..Trouble::default() });
     let answer = world.property(json!({"property_id": "a"})).await;
     assert_eq!(answer.items[0].status, Status::Retry);
@@ -203,7 +203,7 @@ async fn an_unreachable_log_asks_to_send_again() {
 
 #[tokio::test]
 async fn a_sender_without_a_token_is_the_default_source() {
-    let world = World { caller: caller("local", "acme"), ..World::new() };
+    let world = World { caller: caller("local", "acme"), ..World::new().await };
     let answer = world.property(json!({"property_id": "a"})).await;
     assert_eq!(answer.items[0].source.as_deref(), Some("default"));
     let answer = world.property(json!({"property_id": "a", "source": "crm"})).await;
@@ -213,7 +213,7 @@ async fn a_sender_without_a_token_is_the_default_source() {
 
 #[tokio::test]
 async fn thousands_of_unknown_fields_cost_no_more_than_a_few_warnings() {
-    let world = World::new();
+    let world = World::new().await;
     let fields: Vec<String> = (0..200_000).map(|n| format!("\"k{n}\":1")).collect();
     let body = format!("{{\"property_id\":\"many\",\"data\":{{{}}}}}", fields.join(","));
     let started = std::time::Instant::now();
@@ -226,7 +226,7 @@ async fn thousands_of_unknown_fields_cost_no_more_than_a_few_warnings() {
 
 #[tokio::test]
 async fn a_list_of_media_longer_than_any_is_refused_at_once() {
-    let world = World::new();
+    let world = World::new().await;
     let photos: Vec<String> = (0..5_000).map(|n| format!("https://a.example/{n}.jpg")).collect();
     let item = json!({"property_id": "many", "data": {"photos": photos}});
     let answer = world.property(item.to_string()).await;
@@ -235,7 +235,7 @@ async fn a_list_of_media_longer_than_any_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_name_around_the_data_with_two_values_is_refused() {
-    let world = World::new();
+    let world = World::new().await;
     let refused = |field: &str| json!([["DUPLICATE_FIELD", field]]);
     for (item, field) in [
         (
@@ -264,7 +264,7 @@ async fn a_name_around_the_data_with_two_values_is_refused() {
 
 #[tokio::test]
 async fn of_two_names_around_the_data_the_one_nearer_to_ours_counts_with_a_warning() {
-    let world = World::new();
+    let world = World::new().await;
     for item in [
         r#"{"id":"row-7","property_id":"a","event_type":"property_updated"}"#,
         r#"{"property_id":"a","id":"row-7","event_type":"property_updated"}"#,
@@ -277,7 +277,7 @@ async fn of_two_names_around_the_data_the_one_nearer_to_ours_counts_with_a_warni
 
 #[tokio::test]
 async fn what_the_data_says_differently_about_the_item_is_left_out_with_a_warning() {
-    let world = World::new();
+    let world = World::new().await;
     for (item, field) in [
         (json!({"property_id": "a", "data": {"property_id": "b"}}), "data.property_id"),
         (json!({"property_id": "a", "data": {"id": "b"}}), "data.id"),
@@ -295,7 +295,7 @@ async fn what_the_data_says_differently_about_the_item_is_left_out_with_a_warnin
 
 #[tokio::test]
 async fn a_user_event_is_about_what_its_data_says_with_a_warning_if_it_stands_outside_too() {
-    let world = World::new();
+    let world = World::new().await;
     world.property(json!([complete("a"), complete("b")])).await;
     let viewed = |outside: &str| {
         json!({"property_id": outside, "user_id": "u", "event_type": "property_viewed",
@@ -308,7 +308,7 @@ async fn a_user_event_is_about_what_its_data_says_with_a_warning_if_it_stands_ou
 
 #[tokio::test]
 async fn one_fault_is_one_error() {
-    let world = World::new();
+    let world = World::new().await;
     let errors = async |data: Value| {
         let answer = world.property(json!({"property_id": "a", "data": data})).await;
         said(&answer)[0]["errors"].clone()
@@ -363,7 +363,7 @@ async fn one_fault_is_one_error() {
 
 #[tokio::test]
 async fn the_projection_lag_is_of_that_moment() {
-    let world = World::new();
+    let world = World::new().await;
     let Platform { store, models, codec, clock, .. } = world.platform.clone();
     let projections = Projections::new(store, models, codec, clock);
     let projections = Arc::new(freehold_projections::models::all(projections));

@@ -19,6 +19,7 @@ use freehold_domain::{
     UserId,
 };
 use freehold_ports::{RecordedEvent, Value};
+use freehold_test_stores::cases;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -393,7 +394,7 @@ fn same_in_pages<P: Projection + Copy>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48)))]
 
     #[test]
     fn properties_are_the_same_in_pages_of_any_size(steps in steps(), page in 1..40_usize) {

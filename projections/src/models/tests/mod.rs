@@ -8,6 +8,7 @@ mod market;
 mod property;
 mod search;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,9 +25,9 @@ use freehold_domain::{
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
     CommandId, EventCodec, EventId, GenerationId, GlobalPosition, Key, KeyVault as _, Provenance,
-    ReadModels as _, RecordedEvent, Row, SealedText, StreamId, StreamVersion, Table,
+    ReadModels, RecordedEvent, Row, SealedText, StreamId, StreamVersion, Table,
 };
-use freehold_sqlite::SqliteReadModels;
+use freehold_test_stores::Place;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
@@ -43,10 +44,13 @@ const RELIST: ListingKey = ListingKey(Uuid::from_u128(0x2));
 const USER: UserId = UserId(Uuid::from_u128(0xf));
 const TENANT: &str = "acme";
 
-/// Events as a log holds them, oldest first.
+/// Events as a log holds them, oldest first. They come from no store, and what they become goes
+/// to a store's read models.
 struct Log {
     codec: EventCodec,
     vault: Arc<MemoryKeyVault>,
+    models: OnceCell<Arc<dyn ReadModels>>,
+    place: OnceCell<Place>,
     runtime: Runtime,
     versions: HashMap<StreamId, u64>,
     events: Vec<RecordedEvent>,
@@ -58,7 +62,9 @@ impl Log {
         Self {
             codec: EventCodec::new(vault.clone()),
             vault,
-            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            models: OnceCell::new(),
+            place: OnceCell::new(),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             versions: HashMap::new(),
             events: Vec::new(),
         }
@@ -127,13 +133,19 @@ impl Log {
         self.runtime.block_on(self.codec.open_text(&text?)).unwrap()
     }
 
+    /// Read models that are made when they are first asked for.
+    fn models(&self) -> Arc<dyn ReadModels> {
+        let place = self.place.get_or_init(Place::in_memory);
+        self.models.get_or_init(|| self.runtime.block_on(place.models())).clone()
+    }
+
     fn destroy_key(&self, subject: SubjectId) {
         self.runtime.block_on(self.vault.destroy(subject)).unwrap();
     }
 
     /// What a projection makes of all events.
     fn fold<P: Projection>(&self, projection: P) -> ReadModel<'_> {
-        let mut model = ReadModel::empty::<P>(&self.runtime, &projection);
+        let mut model = ReadModel::empty::<P>(self, &projection);
         let mut folder = Folder::new(projection);
         model.take_in(self, &mut folder, &self.events);
         model.runtime.block_on(model.models.activate(model.generation.clone())).unwrap();
@@ -147,7 +159,7 @@ impl Log {
         page: usize,
         forgetful: bool,
     ) -> ReadModel<'_> {
-        let mut model = ReadModel::empty::<P>(&self.runtime, &projection);
+        let mut model = ReadModel::empty::<P>(self, &projection);
         let mut folder = Folder::new(projection);
         for page in self.events.chunks(page) {
             model.take_in(self, &mut folder, page);
@@ -162,15 +174,15 @@ impl Log {
 /// The tables of one projection.
 struct ReadModel<'a> {
     runtime: &'a Runtime,
-    models: SqliteReadModels,
+    models: Arc<dyn ReadModels>,
     generation: GenerationId,
     tables: &'static [&'static Table],
     checkpoint: GlobalPosition,
 }
 
 impl<'a> ReadModel<'a> {
-    fn empty<P: Projection>(runtime: &'a Runtime, projection: &P) -> Self {
-        let models = SqliteReadModels::in_memory().unwrap();
+    fn empty<P: Projection>(log: &'a Log, projection: &P) -> Self {
+        let (runtime, models) = (&log.runtime, log.models());
         let tables = projection.tables();
         let generation =
             runtime.block_on(models.create_generation(P::NAME, P::VERSION, tables)).unwrap();
@@ -186,7 +198,7 @@ impl<'a> ReadModel<'a> {
         let wanted = folder.projection().filter();
         assert!(page.iter().all(|event| wanted.admits(&event.stream, &event.event_type)));
         let Some(last) = page.last() else { return };
-        let folded = folder.fold(&self.models, &self.generation, &log.codec, page);
+        let folded = folder.fold(&*self.models, &self.generation, &log.codec, page);
         let folded = self.runtime.block_on(folded).unwrap();
         assert!(folded.failure.is_none(), "{:?}", folded.failure);
         let (from, to) = (self.checkpoint, last.position);
@@ -230,9 +242,9 @@ impl<'a> ReadModel<'a> {
 
 /// The reason why the last event of a log stops a projection.
 fn stopped_by<P: Projection>(log: &Log, projection: P) -> String {
-    let model = ReadModel::empty::<P>(&log.runtime, &projection);
+    let model = ReadModel::empty::<P>(log, &projection);
     let mut folder = Folder::new(projection);
-    let folded = folder.fold(&model.models, &model.generation, &log.codec, &log.events);
+    let folded = folder.fold(&*model.models, &model.generation, &log.codec, &log.events);
     let folded = log.runtime.block_on(folded).unwrap();
     let failure = folded.failure.unwrap();
     assert_eq!(failure.position.0, log.events.len() as u64);

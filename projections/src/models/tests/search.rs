@@ -3,9 +3,8 @@ use std::num::NonZeroU32;
 use freehold_domain::property::{ListingStatus, PropertyType};
 use freehold_domain::user::{PriceRange, SearchArea, SearchFilter};
 use freehold_domain::{Coordinates, Currency, FeeFrequency, ListingKey};
-use freehold_ports::{
-    Filter, GlobalPosition, Query, ReadModels as _, RowChange, TableChanges, Value,
-};
+use freehold_ports::{Filter, GlobalPosition, Query, RowChange, TableChanges, Value};
+use freehold_test_stores::cases;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -112,7 +111,7 @@ fn ask(model: &ReadModel<'_>, filters: Vec<Filter>, order: ListingOrder) -> Vec<
         backwards: false,
         limit: NonZeroU32::new(1_000).unwrap(),
     };
-    let asked = crate::query(&model.models, "listings", query);
+    let asked = crate::query(&*model.models, "listings", query);
     model.runtime.block_on(asked).unwrap().rows
 }
 
@@ -135,7 +134,7 @@ fn two_events() -> Log {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(cases(200)))]
 
     #[test]
     fn a_saved_search_and_a_listing_search_find_the_same(

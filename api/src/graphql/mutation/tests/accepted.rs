@@ -40,7 +40,7 @@ impl Tour {
 
 #[tokio::test]
 async fn every_mutation_is_accepted_and_stores_its_event() {
-    let mut tour = Tour { world: World::new(), sent: BTreeSet::new() };
+    let mut tour = Tour { world: World::new().await, sent: BTreeSet::new() };
     a_property(&mut tour).await;
     listings(&mut tour).await;
     duplicates(&mut tour).await;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use freehold_domain::SubjectId;
-use freehold_memory::MemoryKeyVault;
 use freehold_ports::{KeyVault, KeyedHash, SubjectKey, VaultError};
 use serde_json::{Value, json};
 
@@ -28,7 +27,7 @@ async fn readable(world: &World) -> String {
 
 #[tokio::test]
 async fn after_an_erasure_nothing_personal_is_readable_and_the_address_is_free() {
-    let world = World::new();
+    let world = World::new().await;
     let ada = json!({ "user": world.user("ada@example.com").await });
     let bob = world.user("bob@example.com").await;
     let suspended = json!({ "user": ada["user"], "reason": "Chargebacks" });
@@ -51,7 +50,7 @@ async fn after_an_erasure_nothing_personal_is_readable_and_the_address_is_free()
 
 #[tokio::test]
 async fn an_erasure_that_nobody_asked_for_or_that_is_forbidden_leaves_the_account_as_it_is() {
-    let world = World::new();
+    let world = World::new().await;
     let ada = json!({ "user": world.user("ada@example.com").await });
     let unasked = world.send("userErase", ada.clone()).await;
     assert_eq!(unasked.errors(), ["ERASURE_NOT_REQUESTED"]);
@@ -68,7 +67,7 @@ async fn an_erasure_that_nobody_asked_for_or_that_is_forbidden_leaves_the_accoun
 
 #[tokio::test]
 async fn a_bad_certificate_is_refused_while_there_is_something_to_refuse() {
-    let world = World::new();
+    let world = World::new().await;
     let ada = world.user("ada@example.com").await;
     world.accepted("erasureRequest", json!({ "user": ada })).await;
 
@@ -81,7 +80,7 @@ async fn a_bad_certificate_is_refused_while_there_is_something_to_refuse() {
 
 #[tokio::test]
 async fn a_dry_run_of_an_erasure_destroys_nothing() {
-    let world = World::new();
+    let world = World::new().await;
     let ada = world.user("ada@example.com").await;
     world.accepted("erasureRequest", json!({ "user": ada })).await;
 
@@ -96,7 +95,7 @@ async fn a_dry_run_of_an_erasure_destroys_nothing() {
 
 #[tokio::test]
 async fn a_repeated_erasure_gets_the_first_answer() {
-    let world = World::new();
+    let world = World::new().await;
     let ada = world.user("ada@example.com").await;
     world.accepted("erasureRequest", json!({ "user": ada })).await;
     let input = json!({ "user": ada, "commandId": ID });
@@ -112,7 +111,7 @@ async fn a_repeated_erasure_gets_the_first_answer() {
 
 /// A vault that cannot be reached until it can.
 struct Unreachable {
-    vault: Arc<MemoryKeyVault>,
+    vault: Arc<dyn KeyVault>,
     reachable: AtomicBool,
 }
 
@@ -147,7 +146,7 @@ impl KeyVault for Unreachable {
 #[tokio::test]
 async fn an_interrupted_erasure_is_finished_by_sending_it_again() {
     for command_id in [Value::Null, json!(ID)] {
-        let world = World::new();
+        let world = World::new().await;
         let vault =
             Arc::new(Unreachable { vault: world.vault.clone(), reachable: AtomicBool::new(false) });
         let world = world.with_vault(vault.clone());
@@ -170,7 +169,7 @@ async fn an_interrupted_erasure_is_finished_by_sending_it_again() {
 
 #[tokio::test]
 async fn only_an_operator_erases() {
-    let world = World::new();
+    let world = World::new().await;
     let ada = world.user("ada@example.com").await;
 
     let refused = world.request(WRITER, "userErase", json!({ "user": ada }), "").await;

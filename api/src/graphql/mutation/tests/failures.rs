@@ -21,7 +21,7 @@ async fn failure(world: &World, sender: Sender, mutation: &str, input: Value) ->
 
 #[tokio::test]
 async fn a_reader_changes_nothing_and_a_writer_nothing_that_belongs_to_processes() {
-    let world = World::new();
+    let world = World::new().await;
     let (property, listing) = world.draft("berlin-1").await;
     let user = world.user("ada@example.com").await;
     let reader = Sender { role: Some(Role::Reader), ..OPERATOR };
@@ -92,7 +92,8 @@ impl InterposedStore for Failing {
 #[tokio::test]
 async fn a_log_that_does_not_answer_is_no_refusal() {
     let fails = async |fault, input: &Value| {
-        let world = World::on(|store| Arc::new(Interposed(Failing { store, failure: fault })));
+        let world =
+            World::on(|store| Arc::new(Interposed(Failing { store, failure: fault }))).await;
         failure(&world, WRITER, "propertyRegister", input.clone()).await
     };
     let input = registration("berlin-1");

@@ -2,7 +2,7 @@
 
 use freehold_domain::UserId;
 use freehold_domain::user::{PreferencesChanged, Standing};
-use freehold_ports::{GlobalPosition, ReadModels, RowChange, StreamVersion, TableChanges};
+use freehold_ports::{GlobalPosition, RowChange, StreamVersion, TableChanges};
 use freehold_projections::models::account::{
     AccountRow, Erasure, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
 };
@@ -67,7 +67,7 @@ async fn answer(world: &World, input: Value) -> (Value, Vec<Value>) {
 
 #[tokio::test]
 async fn it_is_read_once_the_read_model_shows_the_command() {
-    let world = World::new();
+    let world = World::new().await;
     let user = world.user("ada@example.com").await;
     accounts(&world, &user, 1).await;
 
@@ -78,7 +78,7 @@ async fn it_is_read_once_the_read_model_shows_the_command() {
 
 #[tokio::test]
 async fn a_read_model_that_stays_behind_is_told_beside_what_was_stored() {
-    let world = World::new();
+    let world = World::new().await;
     let user = world.user("ada@example.com").await;
     world.property("berlin-1").await;
     accounts(&world, &user, 1).await;
@@ -93,7 +93,7 @@ async fn a_read_model_that_stays_behind_is_told_beside_what_was_stored() {
 
 #[tokio::test]
 async fn there_is_none_where_nothing_was_stored() {
-    let world = World::new();
+    let world = World::new().await;
     let user = world.user("ada@example.com").await;
     accounts(&world, &user, 1).await;
 

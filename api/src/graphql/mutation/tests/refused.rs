@@ -12,7 +12,7 @@ fn with(base: &Value, more: Value) -> Value {
 
 #[tokio::test]
 async fn every_bad_field_of_an_input_is_told_at_once_by_its_path() {
-    let world = World::new();
+    let world = World::new().await;
     let input = json!({
         "commandId": "mine", "expectedVersion": -1,
         "source": { "source": "a/b", "reference": "" },
@@ -54,7 +54,7 @@ async fn every_bad_field_of_an_input_is_told_at_once_by_its_path() {
 
 #[tokio::test]
 async fn prices_ids_and_lists_are_told_by_their_place() {
-    let world = World::new();
+    let world = World::new().await;
     let (property, listing) = world.draft("berlin-1").await;
     let price = json!({ "amountMinor": 0, "currency": "EURO", "frequency": "MONTHLY" });
     let cases = [
@@ -147,7 +147,7 @@ const PHOTO: &str = "00000000-0000-0000-0000-0000000000b1";
 
 #[tokio::test]
 async fn a_filter_is_told_by_the_paths_of_the_input() {
-    let world = World::new();
+    let world = World::new().await;
     let user = world.user("ada@example.com").await;
     let search = json!({ "user": user, "name": "Near work", "schedule": "DAILY" });
     let cases = [
@@ -194,7 +194,7 @@ async fn a_filter_is_told_by_the_paths_of_the_input() {
 
 #[tokio::test]
 async fn what_a_listing_lacks_is_told_without_a_field_of_the_input() {
-    let world = World::new();
+    let world = World::new().await;
     let property = world.property("berlin-1").await;
     world.accepted("listingDraft", json!({ "property": { "id": property } })).await;
     let listing = world.last_payload().await["listing"].clone();
@@ -206,7 +206,7 @@ async fn what_a_listing_lacks_is_told_without_a_field_of_the_input() {
 
 #[tokio::test]
 async fn a_move_that_the_state_machine_lacks_says_from_where_to_where() {
-    let world = World::new();
+    let world = World::new().await;
     let (_, listing) = world.draft("berlin-1").await;
 
     let refused = world.send("listingHold", json!({ "listing": listing })).await;
@@ -218,7 +218,7 @@ async fn a_move_that_the_state_machine_lacks_says_from_where_to_where() {
 
 #[tokio::test]
 async fn a_version_that_is_not_the_streams_is_a_conflict_that_says_the_true_one() {
-    let world = World::new();
+    let world = World::new().await;
     let (_, listing) = world.draft("berlin-1").await;
     let price = json!({ "listing": listing, "price": rent(99_000) });
 
@@ -252,7 +252,7 @@ async fn a_version_that_is_not_the_streams_is_a_conflict_that_says_the_true_one(
 
 #[tokio::test]
 async fn a_reference_is_registered_once_within_a_tenant() {
-    let world = World::new();
+    let world = World::new().await;
     world.property("berlin-1").await;
 
     let refused = world.send("propertyRegister", registration("berlin-1")).await;
@@ -268,7 +268,7 @@ async fn a_reference_is_registered_once_within_a_tenant() {
 
 #[tokio::test]
 async fn an_address_belongs_to_one_account_until_that_is_closed() {
-    let world = World::new();
+    let world = World::new().await;
     let ada = world.user("ada@example.com").await;
     let again = json!({ "email": "ADA@example.com" });
 
@@ -283,7 +283,7 @@ async fn an_address_belongs_to_one_account_until_that_is_closed() {
 
 #[tokio::test]
 async fn nothing_of_another_tenant_is_found() {
-    let world = World::new();
+    let world = World::new().await;
     let (property, listing) = world.draft("berlin-1").await;
     let user = world.user("ada@example.com").await;
     let source = json!({ "source": "berlin", "reference": "berlin-1" });
@@ -311,7 +311,7 @@ async fn nothing_of_another_tenant_is_found() {
 
 #[tokio::test]
 async fn what_the_platform_looks_up_decides_too() {
-    let world = World::new();
+    let world = World::new().await;
     let (_, listing) = world.draft("berlin-1").await;
     let agent = world.user("agent@example.com").await;
     world.accepted("userSuspend", json!({ "user": agent, "reason": "Chargebacks" })).await;
@@ -340,7 +340,7 @@ async fn what_the_platform_looks_up_decides_too() {
 
 #[tokio::test]
 async fn ids_are_global_ids_or_uuids_of_the_right_type() {
-    let world = World::new();
+    let world = World::new().await;
     let user = world.user("ada@example.com").await;
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let id = |kind: &str| base64::Engine::encode(&engine, format!("{kind}:{user}"));
@@ -356,7 +356,7 @@ async fn ids_are_global_ids_or_uuids_of_the_right_type() {
 
 #[tokio::test]
 async fn nothing_happened_in_the_future_or_before_there_were_records() {
-    let world = World::new();
+    let world = World::new().await;
     let property = json!({ "id": world.property("berlin-1").await });
     for (occurred_at, code) in [
         ("2999-01-01T00:00:00Z", "TIMESTAMP_IN_FUTURE input.occurredAt"),
@@ -371,7 +371,7 @@ async fn nothing_happened_in_the_future_or_before_there_were_records() {
 
 #[tokio::test]
 async fn nobody_has_an_opinion_about_a_listing_that_is_not() {
-    let world = World::new();
+    let world = World::new().await;
     let user = world.user("ada@example.com").await;
     let (_, listing) = world.draft("berlin-1").await;
     let unknown = json!({ "user": user, "listing": PHOTO });
@@ -386,7 +386,7 @@ async fn nobody_has_an_opinion_about_a_listing_that_is_not() {
 
 #[tokio::test]
 async fn more_money_than_there_is_and_places_that_are_not_are_refused() {
-    let world = World::new();
+    let world = World::new().await;
     let (property, listing) = world.draft("berlin-1").await;
     let price = |amount: i64| json!({ "amountMinor": amount.to_string(), "currency": "EUR", "frequency": "MONTHLY" });
     let input = json!({ "listing": listing, "price": price(1 << 53) });
@@ -406,7 +406,7 @@ async fn more_money_than_there_is_and_places_that_are_not_are_refused() {
 
 #[tokio::test]
 async fn a_listing_that_cannot_go_there_is_told_where_it_can_go() {
-    let world = World::new();
+    let world = World::new().await;
     let (_, listing) = world.draft("berlin-1").await;
     let input = json!({ "listing": listing });
     let message = async |mutation: &str| {

@@ -14,7 +14,7 @@ fn registration_under(id: &str) -> Value {
 
 #[tokio::test]
 async fn a_repeated_input_gets_the_first_answer_and_creates_nothing_twice() {
-    let world = World::new();
+    let world = World::new().await;
     let first = world.send("propertyRegister", registration_under(ID)).await;
     let property = json!({ "id": world.last_id().await });
     let other = json!({ "property": property, "amenities": ["lift"] });
@@ -31,7 +31,7 @@ async fn a_repeated_input_gets_the_first_answer_and_creates_nothing_twice() {
 
 #[tokio::test]
 async fn what_a_repeated_input_created_is_what_the_first_one_did() {
-    let world = World::new();
+    let world = World::new().await;
     let (_, listing) = world.draft("berlin-1").await;
     let concession = json!({
         "listing": listing, "commandId": ID, "concession": { "description": "A month free" },
@@ -50,7 +50,7 @@ async fn what_a_repeated_input_created_is_what_the_first_one_did() {
 
 #[tokio::test]
 async fn an_id_that_was_used_for_another_input_is_refused() {
-    let world = World::new();
+    let world = World::new().await;
     world.send("propertyRegister", registration_under(ID)).await;
     let mut other = registration_under(ID);
     other["facts"]["bedrooms"] = json!(3);
@@ -67,7 +67,7 @@ async fn an_id_that_was_used_for_another_input_is_refused() {
 
 #[tokio::test]
 async fn a_dry_run_decides_and_stores_nothing() {
-    let world = World::new();
+    let world = World::new().await;
     let mut input = registration_under(ID);
     input["dryRun"] = json!(true);
 
@@ -87,7 +87,7 @@ async fn a_dry_run_decides_and_stores_nothing() {
 
 #[tokio::test]
 async fn a_command_that_changes_nothing_says_so_and_where_the_log_stands() {
-    let world = World::new();
+    let world = World::new().await;
     let user = world.user("ada@example.com").await;
     world.property("berlin-1").await;
 
@@ -99,7 +99,7 @@ async fn a_command_that_changes_nothing_says_so_and_where_the_log_stands() {
 
 #[tokio::test]
 async fn when_it_happened_and_who_asked_stand_in_the_envelope() {
-    let world = World::new();
+    let world = World::new().await;
     let mut input = registration_under(ID);
     input["occurredAt"] = json!("2026-11-20T08:30:00+01:00");
     world.send_as(WRITER, "propertyRegister", input).await;

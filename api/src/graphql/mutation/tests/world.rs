@@ -1,4 +1,4 @@
-//! A platform in memory, and requests to its schema.
+//! A platform, and requests to its schema.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_graphql::{Request, Response, Variables};
 use chrono::{DateTime, TimeDelta, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    Clock, EventCodec, EventFilter, EventStore, GlobalPosition, KeyVault, LogName, RecordedEvent,
+    Clock, EventCodec, EventFilter, EventStore, GlobalPosition, KeyVault, LogName, ReadModels,
+    RecordedEvent,
 };
-use freehold_sqlite::SqliteReadModels;
+use freehold_test_stores::{Log, Place};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -31,11 +31,12 @@ impl Clock for Hands {
 /// A platform whose read models stand still.
 pub(super) struct World {
     pub(super) schema: Schema,
-    pub(super) store: Arc<MemoryEventStore>,
-    pub(super) vault: Arc<MemoryKeyVault>,
-    pub(super) models: Arc<SqliteReadModels>,
+    pub(super) store: Arc<dyn Log>,
+    pub(super) vault: Arc<dyn KeyVault>,
+    pub(super) models: Arc<dyn ReadModels>,
     pub(super) platform: Platform,
     clock: Arc<Hands>,
+    _place: Place,
 }
 
 /// Who sends a request.
@@ -57,18 +58,20 @@ pub(super) fn noon() -> DateTime<Utc> {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
-        Self::on(|store| store)
+    pub(super) async fn new() -> Self {
+        Self::on(|store| store).await
     }
 
     /// A platform that reaches its log through another store.
-    pub(super) fn on(through: impl FnOnce(Arc<dyn EventStore>) -> Arc<dyn EventStore>) -> Self {
+    pub(super) async fn on(
+        through: impl FnOnce(Arc<dyn EventStore>) -> Arc<dyn EventStore>,
+    ) -> Self {
         let clock = Arc::new(Hands(Mutex::new(noon())));
-        let logs = [LogName::DOMAIN, LogName::INTERACTIONS];
-        let store = Arc::new(MemoryEventStore::new(logs, clock.clone()));
-        let vault = Arc::new(MemoryKeyVault::default());
+        let place = Place::in_memory();
+        let store = place.log(clock.clone()).await;
+        let vault = place.vault().await;
         let codec = EventCodec::new(vault.clone());
-        let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+        let models = place.models().await;
         let reached = through(store.clone());
         let executor = CommandExecutor::new(
             reached.clone(),
@@ -88,7 +91,7 @@ impl World {
             freshness_limit: Duration::from_millis(50),
         };
         let schema = schema(Arc::new(platform.clone()), Limits::default());
-        Self { schema, store, vault, models, platform, clock }
+        Self { schema, store, vault, models, platform, clock, _place: place }
     }
 
     /// The same platform with another vault to destroy keys in.
