@@ -104,7 +104,7 @@ impl PostgresEs {
             let database = Database::at(url).map_err(PostgresEsError::Unavailable)?;
             let table = PostgresEsTable::new(database, self.schema.as_deref(), &self.table);
             // Before any store is made.
-            let events = table.count().await?;
+            let events = table.estimate().await?;
             let stores = Stores::open_with(&config, std::slice::from_ref(&self.log)).await?;
             let to = ImportedLog {
                 store: stores.events.clone(),
