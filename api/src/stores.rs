@@ -12,6 +12,7 @@ use freehold_postgres::{
     Database, OpenError as PostgresError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
 };
 use freehold_sqlite::{LogOptions, OpenError, SqliteEventStore, SqliteKeyVault, SqliteReadModels};
+use tracing::warn;
 
 use crate::config::{Config, MasterKey, MasterKeyError, PostgresUrl, StoreUrl};
 
@@ -267,11 +268,14 @@ impl Stores {
         }
     }
 
-    /// Whether this process can write, in words for operators.
+    /// Whether this process can write, in words for everybody; the log has the rest.
     pub(crate) async fn check(&self) -> Result<(), String> {
         if let Backing::Postgres { databases, log } = &self.backing {
             for database in databases {
-                database.check().await.map_err(|error| error.to_string())?;
+                database.check().await.map_err(|error| {
+                    warn!(%error, "a database cannot be used");
+                    format!("{}; the log of this process says more", in_short(&error))
+                })?;
             }
             if let Some(log) = log.fenced().first() {
                 return Err(format!(
@@ -280,7 +284,10 @@ impl Stores {
                 ));
             }
         }
-        self.events.head(&LogName::DOMAIN).await.map(drop).map_err(|error| error.to_string())
+        self.events.head(&LogName::DOMAIN).await.map(drop).map_err(|error| {
+            warn!(error = &error as &dyn std::error::Error, "the event log cannot be read");
+            "the event log cannot be read; the log of this process says more".to_owned()
+        })
     }
 
     /// Stores and answers what waits, empties write-ahead logs of files and gives them free, and
@@ -292,10 +299,10 @@ impl Stores {
                 log.close().await;
                 // Nothing is lost: what stands in a write-ahead log is stored.
                 if let Err(error) = vault.close().await {
-                    tracing::warn!(%error, "the write-ahead log of the keys was not emptied");
+                    warn!(%error, "the write-ahead log of the keys was not emptied");
                 }
                 if let Err(error) = models.close().await {
-                    tracing::warn!(%error, "the write-ahead log of the read models was not emptied");
+                    warn!(%error, "the write-ahead log of the read models was not emptied");
                 }
             }
             Backing::Postgres { log, databases } => {
@@ -349,6 +356,26 @@ fn failed(url: &PostgresUrl, source: PostgresError) -> StoresError {
     match source {
         PostgresError::Nothing => StoresError::Nothing(format!("{url:?}")),
         source => StoresError::Postgres { key: "store.url", source },
+    }
+}
+
+/// A kind of error, without places, names and the server's words.
+fn in_short(error: &PostgresError) -> &'static str {
+    match error {
+        PostgresError::Unreachable { .. } => "no PostgreSQL answers",
+        PostgresError::Login { .. } => "the database does not let this process in",
+        PostgresError::Tls { .. } => "no TLS with the database",
+        PostgresError::NoDatabase { .. } => "the server has no such database",
+        PostgresError::Full { .. } => "the database takes no more connections",
+        PostgresError::Forbidden { .. } => "the database does not allow what is needed",
+        PostgresError::Busy { .. } => "all connections of this process are in use",
+        PostgresError::ReadOnly { .. } => "the database takes no writes",
+        PostgresError::OldServer { .. } => "the server is too old",
+        PostgresError::NewerSchema { .. } => "a newer release migrated the schema",
+        PostgresError::OtherMigration { .. } => "the schema is not that of an official release",
+        PostgresError::OlderSchema { .. } => "the schema lacks migrations",
+        PostgresError::Nothing => "there is nothing in the database",
+        PostgresError::Address { .. } | PostgresError::Failed { .. } => "the database failed",
     }
 }
 

@@ -426,6 +426,33 @@ fn a_fenced_process_stores_nothing_until_it_is_restarted() {
 
 #[test]
 #[ignore = "set TEST_POSTGRES_URL"]
+fn whoever_asks_is_not_told_where_the_database_is_and_who_logs_in() {
+    let schema = Schema::new();
+    let role = format!("{}_role", schema.name);
+    schema.run(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {} TO {role}", schema.name));
+    let server = Serving::start(&format!("{}&user={role}", schema.url()));
+    server.wait_until_ready(true);
+    schema.run(&format!(
+        "ALTER ROLE {role} NOLOGIN;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+    ));
+    let began = Instant::now();
+    loop {
+        let ready = server.wait_until_ready(false);
+        let reason = ready["checks"][0]["reason"].as_str().unwrap_or_default();
+        assert!(!reason.contains(&role) && !reason.contains("127.0.0.1"), "{ready}");
+        if reason.contains("does not let this process in") {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "{ready}");
+    }
+    drop(server);
+    schema.run(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}"));
+    schema.run(&format!("DROP ROLE {role}"));
+}
+
+#[test]
+#[ignore = "set TEST_POSTGRES_URL"]
 fn what_is_wrong_with_a_database_is_said_in_one_line() {
     let schema = Schema::new();
     let told = |store: &str, exit: i32, what: &[&str]| {

@@ -73,11 +73,16 @@ impl Aggregate for Account {
     }
 }
 
-fn run(store: &Path, arguments: &[&str]) -> Output {
+fn freehold(store: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
     command.args(arguments).arg("--store").arg(store).stdin(Stdio::null());
     command.env_clear().env("FREEHOLD__VAULT__MASTER_KEY", "5a".repeat(32));
-    command.current_dir(std::env::temp_dir()).output().unwrap()
+    command.current_dir(std::env::temp_dir());
+    command
+}
+
+fn run(store: &Path, arguments: &[&str]) -> Output {
+    freehold(store, arguments).output().unwrap()
 }
 
 fn err(output: &Output) -> &str {
@@ -117,7 +122,15 @@ async fn an_application_goes_on_where_it_was() {
     sql(r#"INSERT INTO "my events" VALUES
            ('account', 'A 7', 6, 'Deposited', '1.0', '{"Deposited": {"amount": 6}}', '{}')"#)
     .await;
-    let again = run(&store, &import);
+    // A password in the arguments is there for everybody on the machine to see.
+    let address = folder.path().join("address");
+    std::fs::write(&address, &server).unwrap();
+    let nowhere = [&import[..2], &import[3..]].concat();
+    let again = freehold(&store, &nowhere)
+        .env("FREEHOLD__IMPORT__POSTGRES_ES_URL_FILE", &address)
+        .output()
+        .unwrap();
+    assert!(!err(&again).contains("warning"), "{}", err(&again));
     assert!(err(&again).contains("1 event imported, 10,000 there already"), "{}", err(&again));
     let read = run(&store, &["events", "read", "--log", "imported", "--limit", "1"]);
     assert_eq!(lines(&read)[0]["payload"]["metadata"]["by"], "ada", "{}", err(&read));
@@ -156,6 +169,9 @@ async fn an_application_goes_on_where_it_was() {
         .collect();
     told.sort();
     assert_eq!(told, ["A 10 4", "A 11 7", "A 9 2"]);
+    let nowhere = run(&store, &nowhere);
+    assert_eq!(nowhere.status.code(), Some(2), "{}", err(&nowhere));
+    assert!(err(&nowhere).contains("FREEHOLD__IMPORT__POSTGRES_ES_URL"), "{}", err(&nowhere));
     let other = run(&store, &["import", "postgres-es", &server, "--table", "nothing"]);
     assert_eq!(other.status.code(), Some(3), "{}", err(&other));
     let ours = run(&store, &[&import[..], &["--log", "domain"]].concat());

@@ -11,12 +11,16 @@ use serde_json::{Value, json};
 use super::import::Import;
 use super::output::counted;
 use super::{CliError, Exit, Global, Row};
-use crate::config::StoreUrl;
+use crate::config::{PostgresUrl, StoreUrl};
 use crate::import::{
     Bars, Counted, ImportedLog, PostgresEsImportError, Progress, RefusedEvent, Silent,
     import_postgres_es,
 };
 use crate::stores::{LOGS, Stores, StoresError};
+
+const NO_ADDRESS: &str = "name the application's database, or set import.postgres_es_url \
+     (FREEHOLD__IMPORT__POSTGRES_ES_URL, or FREEHOLD__IMPORT__POSTGRES_ES_URL_FILE for a file that \
+     holds it)";
 
 /// Imports a file of properties, or another application's events.
 #[derive(Debug, Args)]
@@ -42,7 +46,11 @@ enum Application {
 #[derive(Debug, Args)]
 struct PostgresEs {
     /// The application's database, postgres://user@host:port/database
-    url: String,
+    ///
+    /// Others on this machine see what is typed here. An address with a password is better set as
+    /// import.postgres_es_url, or comes from the file that FREEHOLD__IMPORT__POSTGRES_ES_URL_FILE
+    /// names.
+    url: Option<String>,
     /// The schema of its table; the first of the search path that has it unless said
     #[arg(long)]
     schema: Option<String>,
@@ -90,10 +98,13 @@ impl PostgresEs {
             return Err(StoresError::InMemory.into());
         }
         super::block_on(async {
-            let database = Database::at(&self.url).map_err(PostgresEsError::Unavailable)?;
+            let url = self.url.as_deref();
+            let url = url.or(config.import.postgres_es_url.as_ref().map(PostgresUrl::as_str));
+            let url = url.ok_or_else(|| CliError::new(Exit::Usage, NO_ADDRESS))?;
+            let database = Database::at(url).map_err(PostgresEsError::Unavailable)?;
             let table = PostgresEsTable::new(database, self.schema.as_deref(), &self.table);
             // Before any store is made.
-            let events = table.count().await?;
+            let events = table.estimate().await?;
             let stores = Stores::open_with(&config, std::slice::from_ref(&self.log)).await?;
             let to = ImportedLog {
                 store: stores.events.clone(),

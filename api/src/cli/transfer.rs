@@ -109,11 +109,19 @@ impl NewFile {
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&part).map_err(|error| {
+        let make = || {
+            // What was there would keep its mode, and be open to whoever opened it.
+            match std::fs::remove_file(&part) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut options = File::options();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            options.open(&part)
+        };
+        let file = make().map_err(|error| {
             CliError::new(Exit::Failure, format!("{} cannot be made: {error}", part.display()))
         })?;
         let file = BufWriter::with_capacity(BUFFER, file);
@@ -135,6 +143,12 @@ impl NewFile {
             let file = file.into_inner()?;
             file.sync_all()?;
             std::fs::rename(&part, &path)?;
+            // The name too; elsewhere a folder cannot be opened.
+            #[cfg(unix)]
+            match path.parent() {
+                Some(folder) if folder != Path::new("") => File::open(folder)?.sync_all()?,
+                _ => File::open(".")?.sync_all()?,
+            }
             Ok(file.metadata()?.len())
         };
         finish().map_err(|error: io::Error| TransferError::Unwritable(error).into())
@@ -205,6 +219,44 @@ impl From<TransferError> for CliError {
             | TransferError::RestoreKeys(RestoreKeysError::Vault(error)) => of_vault(error),
             TransferError::Read(_) | TransferError::ReadModels(_) => Exit::Unavailable,
         };
-        Self::new(exit, error.to_string())
+        let message = match &error {
+            TransferError::Restore(RestoreError::Unavailable { source }) => {
+                format!("{error}. The store said: {source}")
+            }
+            error => error.to_string(),
+        };
+        Self::new(exit, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_batch_was_not_restored_is_said() {
+        let source = "no partition holds 2021-03-04".into();
+        let error = CliError::from(TransferError::Restore(RestoreError::Unavailable { source }));
+        assert_eq!(error.exit, Exit::Unavailable);
+        assert!(error.to_string().contains("no partition holds 2021-03-04"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_an_interrupted_export_left_does_not_say_who_may_read_the_next() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, part) = (folder.path().join("keys"), folder.path().join("keys.part"));
+        std::fs::write(&part, "a longer rest of an export").unwrap();
+        std::fs::set_permissions(&part, PermissionsExt::from_mode(0o644)).unwrap();
+
+        let mut file = NewFile::create(&path).unwrap();
+        file.write_all(b"all").unwrap();
+        assert_eq!(file.finish().unwrap(), 3);
+
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read(&path).unwrap(), b"all");
+        assert!(!part.exists());
     }
 }

@@ -233,10 +233,10 @@ impl Layers {
     }
 
     fn refuse(&mut self, key: &'static Key, value: &Value, origin: Origin) {
-        let found = if key.kind.is_secret() {
-            "***".to_owned()
-        } else {
-            without_password(&value.to_string())
+        let found = match value {
+            _ if key.kind.is_secret() => "***".to_owned(),
+            Value::String(text) => Value::String(without_password(text)).to_string(),
+            value => without_password(&value.to_string()),
         };
         let expected = key.kind.expected();
         self.errors.push(ConfigError::WrongValue { key: key.name, origin, found, expected });
@@ -261,7 +261,8 @@ impl Layers {
         let config: Config =
             tree.try_into().expect("every value was checked against the table of keys");
         if !matches!(config.store.url, StoreUrl::Postgres(_)) {
-            let unused = settings.iter().filter(|setting| setting.key.kind == Kind::Postgres);
+            let of_store = |key: &Key| key.kind == Kind::Postgres && key.name.starts_with("store.");
+            let unused = settings.iter().filter(|setting| of_store(setting.key));
             for Setting { key, origin, .. } in unused.filter(|setting| setting.value.is_some()) {
                 let key = key.name;
                 self.warnings.push(format!("{origin} sets {key}, which PostgreSQL alone uses"));
@@ -364,18 +365,30 @@ fn put(tree: &mut Table, name: &str, value: Value) {
 
 /// A text without what an address in it tells of who logs in.
 pub(crate) fn without_password(text: &str) -> String {
-    let mut text = match (text.find("://"), text.rfind('@')) {
+    let text = match text.split_once('?') {
+        Some((place, parameters)) => {
+            let shown: Vec<String> = parameters.split('&').map(without_secret).collect();
+            format!("{place}?{}", shown.join("&"))
+        }
+        None => text.to_owned(),
+    };
+    // Of what is left the last one: a password may hold every sign, `?` too.
+    match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 < at => {
             format!("{}***{}", &text[..scheme + 3], &text[at..])
         }
-        _ => text.to_owned(),
-    };
-    for parameter in ["?password=", "&password="] {
-        if let Some(found) = text.find(parameter) {
-            let value = found + parameter.len();
-            let end = text[value..].find(['&', '"']).map_or(text.len(), |length| value + length);
-            text.replace_range(value..end, "***");
-        }
+        _ => text,
     }
-    text
+}
+
+/// A parameter without its value if that may be a password: a name with escapes may mean any.
+fn without_secret(parameter: &str) -> String {
+    match parameter.split_once('=') {
+        Some((name, _))
+            if name.contains('%') || name.to_ascii_lowercase().ends_with("password") =>
+        {
+            format!("{name}=***")
+        }
+        _ => parameter.to_owned(),
+    }
 }

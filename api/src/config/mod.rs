@@ -37,6 +37,9 @@ pub struct Config {
     pub ingest: Ingest,
     /// The event store.
     pub store: Store,
+    /// Other applications.
+    #[serde(default)]
+    pub import: Import,
     /// The key vault.
     #[serde(default)]
     pub vault: Vault,
@@ -155,6 +158,14 @@ pub enum StoreUrl {
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PostgresUrl(String);
+
+/// `import.*`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// The database of an application on `postgres-es`.
+    pub postgres_es_url: Option<PostgresUrl>,
+}
 
 /// `vault.*`
 #[derive(Clone, Debug, Default, Deserialize)]

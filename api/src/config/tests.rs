@@ -118,6 +118,9 @@ fn a_password_in_an_address_is_not_repeated() {
     let said = sources.load().unwrap_err().to_string();
     assert!(said.contains("mysql://***@db/freehold"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
+    let sources = environment(&[("DATABASE_URL", "mysql://db/f?password=a\"hunter2")]);
+    let said = sources.load().unwrap_err().to_string();
+    assert!(said.contains("mysql://db/f?password=***") && !said.contains("hunter2"), "{said}");
 
     for (address, printed) in [
         ("postgres://ann:hunter2@db:1/f?sslmode=require", "postgres://***@db:1/f?sslmode=require"),
@@ -125,6 +128,14 @@ fn a_password_in_an_address_is_not_repeated() {
         ("postgres://ann:hun/t@r?hunter2@db/f", "postgres://***@db/f"),
         ("postgres://db/f?password=hunter2&port=1", "postgres://db/f?password=***&port=1"),
         ("postgres:///f?host=/run&password=hunter2", "postgres:///f?host=/run&password=***"),
+        ("postgres://db/f?password=hunter2@ter", "postgres://db/f?password=***"),
+        ("postgres://a:b@db/f?password=c@hunter2", "postgres://***@db/f?password=***"),
+        (
+            "postgres://db/f?password=a&password=hunter2",
+            "postgres://db/f?password=***&password=***",
+        ),
+        ("postgres://db/f?%70assword=hunter2", "postgres://db/f?%70assword=***"),
+        ("postgres://db/f?password=a\"hunter2", "postgres://db/f?password=***"),
     ] {
         let sources = environment(&[
             ("DATABASE_URL", address),

@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use freehold_cqrs_es::{Envelope, SCHEMA_VERSION, stream_of};
 use freehold_ports::{
@@ -184,22 +185,36 @@ async fn store_aggregate(
     }
     let mut payloads = Vec::new();
     for (row, expected) in rows.iter().zip(first..) {
-        if row.sequence != expected {
-            let why = format!("{expected} is missing before it");
-            // What stands before the gap is taken.
-            store_rows(to, &stream, &rows[..payloads.len()], payloads, now, outcome).await?;
-            return refuse(row.sequence, why);
-        }
-        let json = |text: &String| RawValue::from_string(text.clone());
-        let (payload, metadata) = match (json(&row.payload), json(&row.metadata)) {
-            (Ok(payload), Ok(metadata)) => (payload, metadata),
-            (Err(error), _) | (_, Err(error)) => return refuse(expected, error.to_string()),
+        let payload = match row.sequence == expected {
+            true => payload_of(row),
+            false => Err(format!("{expected} is missing before it")),
         };
-        let event_version = Cow::Borrowed(&*row.event_version);
-        let envelope = Envelope { event_version, metadata: &metadata, payload: &payload };
-        payloads.push(envelope.to_bytes());
+        match payload {
+            Ok(payload) => payloads.push(payload),
+            Err(why) => {
+                // What stands before it is taken.
+                store_rows(to, &stream, &rows[..payloads.len()], payloads, now, outcome).await?;
+                return refuse(row.sequence, why);
+            }
+        }
     }
     store_rows(to, &stream, rows, payloads, now, outcome).await
+}
+
+/// What of a row becomes a payload; an error in words.
+fn payload_of(row: &PostgresEsEvent) -> Result<Bytes, String> {
+    let json =
+        |text: &String| RawValue::from_string(text.clone()).map_err(|error| error.to_string());
+    let (payload, metadata) = (json(&row.payload)?, json(&row.metadata)?);
+    let event_version = Cow::Borrowed(&*row.event_version);
+    let bytes = Envelope { event_version, metadata: &metadata, payload: &payload }.to_bytes();
+    match bytes.len() {
+        0..=AppendRequest::MAX_PAYLOAD_BYTES => Ok(bytes),
+        length => {
+            let most = AppendRequest::MAX_PAYLOAD_BYTES;
+            Err(format!("has {length} bytes with its metadata; {most} are the most"))
+        }
+    }
 }
 
 /// Compares rows that follow each other with the stream, and appends those behind its end.
@@ -207,7 +222,7 @@ async fn store_rows(
     to: &ImportedLog,
     stream: &StreamId,
     rows: &[PostgresEsEvent],
-    payloads: Vec<bytes::Bytes>,
+    payloads: Vec<Bytes>,
     now: DateTime<Utc>,
     outcome: &mut Outcome,
 ) -> Result<(), Left> {
@@ -396,6 +411,19 @@ mod tests {
         assert_eq!(report, PostgresEsReport { imported: 3, known: 5, refused: 4 });
         let versions = target.events().await.into_iter().filter(|e| e.stream.id() == "A-00002");
         assert_eq!(versions.map(|event| event.version.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_too_large_is_told_and_what_stands_before_it_is_taken() {
+        let target = Target::new();
+        let mut rows = aggregates(2, 3);
+        rows[1].payload = format!("\"{}\"", "x".repeat(AppendRequest::MAX_PAYLOAD_BYTES));
+
+        let (report, refused) = target.import(&rows).await;
+
+        assert_eq!((&*refused[0].aggregate_id, refused[0].sequence), ("A-00000", 2));
+        assert!(refused[0].why.contains("1048576"), "{:?}", refused[0]);
+        assert_eq!(report, PostgresEsReport { imported: 4, known: 0, refused: 1 });
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ pub enum Counted {
 
 /// Is told how far an import is.
 pub trait Progress: Send + Sync {
-    /// So much of a part follows; the part before it is finished.
+    /// So much of a part follows, or roughly so much; the part before it is finished.
     fn begin(&self, part: &str, total: u64, counted: Counted);
     /// So much more of the part is done.
     fn advance(&self, more: u64);
@@ -46,6 +46,7 @@ impl Bars {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((finished, counted)) = std::mem::replace(&mut *current, next) {
             finished.set_style(style(counted, "in {elapsed}"));
+            finished.set_length(finished.position());
             finished.finish();
         }
     }
@@ -61,6 +62,7 @@ impl Progress for Bars {
     fn advance(&self, more: u64) {
         if let Some((bar, _)) = &*self.current.lock().unwrap_or_else(PoisonError::into_inner) {
             bar.inc(more);
+            bar.set_length(bar.position().max(bar.length().unwrap_or_default()));
         }
     }
 
@@ -83,4 +85,19 @@ fn style(counted: Counted, time: &str) -> ProgressStyle {
 pub fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
     // A bar has nobody to tell that it could not be drawn.
     let _ = write!(out, "{}/s", HumanCount(state.per_sec().round() as u64));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_that_was_too_low_grows() {
+        let bars = Bars::default();
+        bars.begin("events", 5, Counted::Rows);
+        bars.advance(7);
+        let current = bars.current.lock().unwrap();
+        let (bar, _) = current.as_ref().unwrap();
+        assert_eq!((bar.position(), bar.length()), (7, Some(7)));
+    }
 }
