@@ -241,15 +241,15 @@ pub const KEYS: &[Key] = &[
         effect: "bytes of appends that wait; further ones are refused with 429",
     },
     Key {
-        name: "vault.master_key",
-        kind: Kind::MasterKey,
-    Key {
         name: "import.postgres_es_url",
         kind: Kind::Postgres,
         default: None,
         also: &[],
         effect: "the database that `import postgres-es` reads where its arguments name none",
     },
+    Key {
+        name: "vault.master_key",
+        kind: Kind::MasterKey,
         default: None,
         also: &[],
         effect: "wraps the keys of people; without it a key file master.key is made in the \
