@@ -414,6 +414,7 @@ impl Kept {
                 generation.version == version && generation.state != GenerationState::Active
             });
             if let Some(begun) = begun {
+                self.engine.models.reopen(begun.id.clone()).await?;
                 return Ok(Some(begun.id.clone()));
             }
             let made = self.create().await?;
@@ -455,12 +456,19 @@ impl Kept {
 
     async fn roll_back(self: Arc<Self>) -> Result<GenerationId, ProjectionError> {
         let generations = self.engine.models.generations(self.name()).await?;
-        let earlier = generations.iter().rev().find(|g| g.state == GenerationState::Retired);
+        let mut newest = generations.iter().rev();
+        let retired = newest.clone().find(|g| g.state == GenerationState::Retired);
+        let earlier = retired.or_else(|| {
+            // A roll back that was not finished left it building.
+            newest.find(|g| g.state == GenerationState::Active);
+            newest.find(|g| g.state == GenerationState::Building)
+        });
         let Generation { id, version, .. } =
             earlier.cloned().ok_or(ProjectionError::NoEarlier(self.name()))?;
         if version != self.projection.version() {
             return Err(ProjectionError::OtherVersion { generation: id, filled_by: version });
         }
+        self.engine.models.reopen(id.clone()).await?;
         self.catch_up_and_swap(&id).await?;
         info!(projection = self.name(), generation = id.number, "rolled back");
         Ok(id)

@@ -395,6 +395,23 @@ async fn rolling_back_swaps_to_the_generation_before() {
     projections.stop().await;
 }
 
+/// A roll back that ended half way is done by the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_back_that_was_not_finished_is_done_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    append(&*log, &Dice::new(20).events(100)).await;
+    settled::<1>(&log, folder.path()).await;
+    let models = models_in(folder.path());
+    let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+    projections.rebuild("shelves").unwrap().finished().await.unwrap();
+    let first = models.generations("shelves").await.unwrap().remove(0);
+    assert_eq!(first.state, GenerationState::Retired);
+    models.reopen(first.id.clone()).await.unwrap();
+
+    assert_eq!(projections.roll_back("shelves").await.unwrap(), first.id);
+}
+
 /// A generation that was rejected by a roll back is not what a later roll back goes to, whatever
 /// the process it happens in.
 #[tokio::test(flavor = "multi_thread")]
@@ -514,6 +531,33 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     let versions: Vec<_> =
         models.generations("shelves").await.unwrap().iter().map(|g| (g.version, g.state)).collect();
     assert_eq!(versions, [(1, GenerationState::Active), (2, GenerationState::Retired)]);
+}
+
+/// What was waited for is in what queries read, also right after another process swapped it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_was_waited_for_is_in_what_another_process_swapped_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let dice = Dice::new(15);
+    let head = append(&*log, &dice.events(100)).await;
+    let live = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    live.start();
+    reach(&live, head).await;
+    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let models = models_in(folder.path());
+    for swap in ["rebuild", "back", "rebuild"] {
+        match swap {
+            "rebuild" => other.rebuild("shelves").unwrap().finished().await.unwrap(),
+            _ => other.roll_back("shelves").await.unwrap(),
+        };
+        for _ in 0..20 {
+            let head = append(&*log, &dice.events(1)).await;
+            live.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+            let (_, checkpoint) = all::<ShelfRow>(&*models).await;
+            assert!(checkpoint >= head, "{swap}: {checkpoint} is shown, {head} was waited for");
+        }
+    }
+    live.stop().await;
 }
 
 /// A generation that is dropped while it is filled is no reason to wait for it for ever.

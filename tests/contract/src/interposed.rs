@@ -196,6 +196,10 @@ impl<T: InterposedModels> ReadModels for Interposed<T> {
         self.0.behind().activate(generation).await
     }
 
+    async fn reopen(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.0.behind().reopen(generation).await
+    }
+
     async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
         self.0.behind().drop_generation(generation).await
     }
