@@ -122,7 +122,7 @@ pub enum ProjectionError {
     #[error("projection {0} has no earlier generation to go back to")]
     NoEarlier(&'static str),
     /// The earlier generation is not this program's.
-    #[error("generation {} was filled by version {filled_by}; start a release with that version, it goes back by itself", .generation.number)]
+    #[error("generation {} was filled by version {filled_by}; go back with a release of that version", .generation.number)]
     OtherVersion {
         /// The newest retired generation.
         generation: GenerationId,
@@ -168,7 +168,9 @@ impl Projections {
     }
 
     /// Makes every projection follow its log: at the active generation if this version filled it,
-    /// else once a generation of this version is filled and swapped in.
+    /// else once a generation of this version is filled and swapped in. Where a newer version
+    /// filled it, the projection only says so, until it is [rebuilt](Self::rebuild) or
+    /// [rolled back](Self::roll_back).
     pub fn start(&self) {
         self.kept.values().for_each(Kept::start);
     }
@@ -430,13 +432,14 @@ impl Kept {
         }
     }
 
-    /// Whether the active generation is one that this version goes on filling.
+    /// Whether the active generation is one that this version goes on filling, or that of a newer
+    /// release, which one that is started again leaves to its readers.
     fn is_up(&self, generations: &[Generation]) -> bool {
         let active = generations.iter().find(|g| g.state == GenerationState::Active);
         if let Some(active) = active {
             self.live.send_modify(|status| status.position = active.checkpoint);
         }
-        active.is_some_and(|active| active.version == self.projection.version())
+        active.is_some_and(|active| active.version >= self.projection.version())
     }
 
     async fn rebuild(self: Arc<Self>) -> Result<GenerationId, ProjectionError> {

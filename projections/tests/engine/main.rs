@@ -504,8 +504,8 @@ async fn what_was_seen_is_stored_at_a_stop_and_at_a_swap() {
     assert_eq!(checkpoints().await, [GlobalPosition(4), GlobalPosition(3)]);
 }
 
-/// A new version fills its own tables while the old ones answer; the old version, started again,
-/// goes back to what it had.
+/// A new version fills its own tables while the old ones answer; the old version leaves readers
+/// where they are until it is told to go back.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_builds_beside_the_old_model_and_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -515,6 +515,10 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     settled::<1>(&log, folder.path()).await;
     let models = models_in(folder.path());
     let wear = async || all::<ItemRow>(&*models).await.0[0].wear;
+    let versions = async || {
+        let generations = models.generations("shelves").await.unwrap();
+        generations.iter().map(|g| (g.version, g.state)).collect::<Vec<_>>()
+    };
     assert_eq!(wear().await, 1);
 
     settled::<2>(&log, folder.path()).await;
@@ -526,11 +530,23 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     let refused = two.roll_back("shelves").await;
     assert!(matches!(refused, Err(ProjectionError::OtherVersion { filled_by: 1, .. })));
 
-    settled::<1>(&log, folder.path()).await;
+    let one = engine(log.clone(), models.clone(), Shelves::<1>::default());
+    one.start();
+    let failure = failure(&one).await;
+    assert!(failure.error.contains("version 2"), "{}", failure.error);
+    assert_eq!(wear().await, 4);
+    assert_eq!(versions().await, [(1, GenerationState::Retired), (2, GenerationState::Active)]);
+
+    one.roll_back("shelves").await.unwrap();
     assert_eq!(wear().await, 2);
-    let versions: Vec<_> =
-        models.generations("shelves").await.unwrap().iter().map(|g| (g.version, g.state)).collect();
-    assert_eq!(versions, [(1, GenerationState::Active), (2, GenerationState::Retired)]);
+    assert_eq!(versions().await, [(1, GenerationState::Active), (2, GenerationState::Retired)]);
+    let head = append(&*log, &[ShopEvent::Worn { item: 1 }]).await;
+    one.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    assert_eq!(wear().await, 3);
+    one.stop().await;
+
+    settled::<2>(&log, folder.path()).await;
+    assert_eq!(wear().await, 6);
 }
 
 /// What was waited for is in what queries read, also right after another process swapped it.
