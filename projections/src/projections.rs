@@ -391,11 +391,12 @@ impl Kept {
             }
         }
         // Another process may have filled it too, and be through.
-        if self.is_up(&self.engine.models.generations(self.name()).await?) {
+        let generations = self.engine.models.generations(self.name()).await?;
+        if self.is_up(&generations) {
             return Ok(());
         }
         fill.phase.send_replace(Phase::Swapping);
-        self.drop_retired_but(&generation).await?;
+        self.drop_retired_but(&generation, generations).await?;
         self.engine.models.activate(generation.clone()).await?;
         if events > 0 {
             info!(projection = self.name(), generation = generation.number, "activated");
@@ -494,7 +495,8 @@ impl Kept {
         follower.follow(Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Swapping);
         // While the live subscription still runs: dropping large tables takes time.
-        self.drop_retired_but(generation).await?;
+        let generations = self.engine.models.generations(self.name()).await?;
+        self.drop_retired_but(generation, generations).await?;
         let was_live = self.stop().await;
         let swapped = self.hand_over(&mut follower, generation).await;
         drop(fill);
@@ -527,9 +529,19 @@ impl Kept {
 
     /// Drops every retired generation but the one that is about to be activated, so that the one
     /// it takes over from is the only one to go back to. Done before the swap: after it, numbers
-    /// do not say which of two answered last, since a roll back activates the older one.
-    async fn drop_retired_but(&self, next: &GenerationId) -> Result<(), ProjectionError> {
-        for old in self.engine.models.generations(self.name()).await? {
+    /// do not say which of two answered last, since a roll back activates the older one. It goes by
+    /// what was there when it was not active yet: another process may activate it meanwhile, and
+    /// what that retires is what to go back to.
+    async fn drop_retired_but(
+        &self,
+        next: &GenerationId,
+        generations: Vec<Generation>,
+    ) -> Result<(), ReadModelError> {
+        let is_active = |g: &Generation| g.id == *next && g.state == GenerationState::Active;
+        if generations.iter().any(is_active) {
+            return Ok(());
+        }
+        for old in generations {
             if old.state == GenerationState::Retired && old.id != *next {
                 self.drop_generation(old.id).await?;
             }

@@ -576,6 +576,30 @@ async fn a_position_that_was_waited_for_is_in_what_another_process_swapped_in() 
     live.stop().await;
 }
 
+/// The generation that readers had until now is kept, also where two processes that have filled
+/// the same new one are both about to activate it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_generation_to_go_back_to_is_kept_when_another_process_activates_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let head = append(&*log, &Dice::new(16).events(100)).await;
+    settled::<1>(&log, folder.path()).await;
+    let models = SqliteReadModels::open(folder.path()).unwrap();
+    let models = Overtaken::new(models, head);
+
+    let second = engine(log.clone(), models.clone(), Shelves::<2>::default());
+    second.start();
+    let mut live = second.live("shelves").unwrap();
+    let up = live.wait_for(|status| status.state == SubscriptionState::Live);
+    tokio::time::timeout(SOON, up).await.unwrap().unwrap();
+    second.stop().await;
+
+    assert!(models.0.happened());
+    let generations = models.generations("shelves").await.unwrap();
+    let versions: Vec<_> = generations.iter().map(|g| (g.version, g.state)).collect();
+    assert_eq!(versions, [(1, GenerationState::Retired), (2, GenerationState::Active)]);
+}
+
 /// A generation that is dropped while it is filled is no reason to wait for it for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_dropped_while_it_is_filled_is_begun_again() {
