@@ -122,7 +122,7 @@ pub enum ProjectionError {
     #[error("projection {0} has no earlier generation to go back to")]
     NoEarlier(&'static str),
     /// The earlier generation is not this program's.
-    #[error("generation {} was filled by version {filled_by}; start a release with that version, it goes back by itself", .generation.number)]
+    #[error("generation {} was filled by version {filled_by}; go back with a release of that version", .generation.number)]
     OtherVersion {
         /// The newest retired generation.
         generation: GenerationId,
@@ -168,7 +168,9 @@ impl Projections {
     }
 
     /// Makes every projection follow its log: at the active generation if this version filled it,
-    /// else once a generation of this version is filled and swapped in.
+    /// else once a generation of this version is filled and swapped in. Where a newer version
+    /// filled it, the projection only says so, until it is [rebuilt](Self::rebuild) or
+    /// [rolled back](Self::roll_back).
     pub fn start(&self) {
         self.kept.values().for_each(Kept::start);
     }
@@ -389,11 +391,12 @@ impl Kept {
             }
         }
         // Another process may have filled it too, and be through.
-        if self.is_up(&self.engine.models.generations(self.name()).await?) {
+        let generations = self.engine.models.generations(self.name()).await?;
+        if self.is_up(&generations) {
             return Ok(());
         }
         fill.phase.send_replace(Phase::Swapping);
-        self.drop_retired_but(&generation).await?;
+        self.drop_retired_but(&generation, generations).await?;
         self.engine.models.activate(generation.clone()).await?;
         if events > 0 {
             info!(projection = self.name(), generation = generation.number, "activated");
@@ -414,6 +417,7 @@ impl Kept {
                 generation.version == version && generation.state != GenerationState::Active
             });
             if let Some(begun) = begun {
+                self.engine.models.reopen(begun.id.clone()).await?;
                 return Ok(Some(begun.id.clone()));
             }
             let made = self.create().await?;
@@ -429,13 +433,14 @@ impl Kept {
         }
     }
 
-    /// Whether the active generation is one that this version goes on filling.
+    /// Whether the active generation is one that this version goes on filling, or that of a newer
+    /// release, which one that is started again leaves to its readers.
     fn is_up(&self, generations: &[Generation]) -> bool {
         let active = generations.iter().find(|g| g.state == GenerationState::Active);
         if let Some(active) = active {
             self.live.send_modify(|status| status.position = active.checkpoint);
         }
-        active.is_some_and(|active| active.version == self.projection.version())
+        active.is_some_and(|active| active.version >= self.projection.version())
     }
 
     async fn rebuild(self: Arc<Self>) -> Result<GenerationId, ProjectionError> {
@@ -455,12 +460,19 @@ impl Kept {
 
     async fn roll_back(self: Arc<Self>) -> Result<GenerationId, ProjectionError> {
         let generations = self.engine.models.generations(self.name()).await?;
-        let earlier = generations.iter().rev().find(|g| g.state == GenerationState::Retired);
+        let mut newest = generations.iter().rev();
+        let retired = newest.clone().find(|g| g.state == GenerationState::Retired);
+        let earlier = retired.or_else(|| {
+            // A roll back that was not finished left it building.
+            newest.find(|g| g.state == GenerationState::Active);
+            newest.find(|g| g.state == GenerationState::Building)
+        });
         let Generation { id, version, .. } =
             earlier.cloned().ok_or(ProjectionError::NoEarlier(self.name()))?;
         if version != self.projection.version() {
             return Err(ProjectionError::OtherVersion { generation: id, filled_by: version });
         }
+        self.engine.models.reopen(id.clone()).await?;
         self.catch_up_and_swap(&id).await?;
         info!(projection = self.name(), generation = id.number, "rolled back");
         Ok(id)
@@ -483,7 +495,8 @@ impl Kept {
         follower.follow(Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Swapping);
         // While the live subscription still runs: dropping large tables takes time.
-        self.drop_retired_but(generation).await?;
+        let generations = self.engine.models.generations(self.name()).await?;
+        self.drop_retired_but(generation, generations).await?;
         let was_live = self.stop().await;
         let swapped = self.hand_over(&mut follower, generation).await;
         drop(fill);
@@ -516,9 +529,19 @@ impl Kept {
 
     /// Drops every retired generation but the one that is about to be activated, so that the one
     /// it takes over from is the only one to go back to. Done before the swap: after it, numbers
-    /// do not say which of two answered last, since a roll back activates the older one.
-    async fn drop_retired_but(&self, next: &GenerationId) -> Result<(), ProjectionError> {
-        for old in self.engine.models.generations(self.name()).await? {
+    /// do not say which of two answered last, since a roll back activates the older one. It goes by
+    /// what was there when it was not active yet: another process may activate it meanwhile, and
+    /// what that retires is what to go back to.
+    async fn drop_retired_but(
+        &self,
+        next: &GenerationId,
+        generations: Vec<Generation>,
+    ) -> Result<(), ReadModelError> {
+        let is_active = |g: &Generation| g.id == *next && g.state == GenerationState::Active;
+        if generations.iter().any(is_active) {
+            return Ok(());
+        }
+        for old in generations {
             if old.state == GenerationState::Retired && old.id != *next {
                 self.drop_generation(old.id).await?;
             }

@@ -284,8 +284,8 @@ impl<P: Projection> Projector<P> {
     /// What an error of the read models means. A generation that is gone, or that another one
     /// fills, is no failure where another process has swapped it for the one that is active now.
     async fn failure_of(&self, error: ReadModelError) -> HandleError {
-        use ReadModelError::{CheckpointMoved, NoGeneration};
-        if self.fills != Fills::Active && matches!(error, NoGeneration(_)) {
+        use ReadModelError::{CheckpointMoved, NoGeneration, Retired};
+        if self.fills != Fills::Active && matches!(error, NoGeneration(_) | Retired(_)) {
             return HandleError::Gone;
         }
         if self.fills == Fills::Active
@@ -298,6 +298,8 @@ impl<P: Projection> Projector<P> {
             CheckpointMoved { expected, actual, .. } if actual > expected => HandleError::Elsewhere,
             // A server that crashed may have lost the last commits: their events come again.
             CheckpointMoved { .. } => HandleError::Moved,
+            // Readers look elsewhere: so does this from now on.
+            Retired(_) => HandleError::Moved,
             error => HandleError::unavailable(error),
         }
     }

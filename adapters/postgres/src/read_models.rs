@@ -114,6 +114,10 @@ impl ReadModels for PostgresReadModels {
         catalogue::swap(self.database.pool(), &generation).await
     }
 
+    async fn reopen(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        catalogue::reopen(self.database.pool(), &generation).await
+    }
+
     async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
         catalogue::drop_generation(self.database.pool(), &generation).await
     }

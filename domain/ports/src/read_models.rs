@@ -48,8 +48,13 @@ pub trait ReadModels: Send + Sync {
     }
 
     /// Makes a generation the one that answers queries, in one step for all readers; the one
-    /// before it becomes [`GenerationState::Retired`] and can be activated again.
+    /// before it becomes [`GenerationState::Retired`]: it takes no more commits, and can be
+    /// activated again.
     async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError>;
+
+    /// Makes a retired generation a building one, so that it takes the commits it lacks before it
+    /// is activated again; any other one stays what it is.
+    async fn reopen(&self, generation: GenerationId) -> Result<(), ReadModelError>;
 
     /// Drops a generation that is not active.
     async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError>;
@@ -65,7 +70,8 @@ pub trait ReadModels: Send + Sync {
     /// Writes changes and moves the checkpoint from `from` to `to`, all or nothing.
     ///
     /// - Errors: [`ReadModelError::CheckpointMoved`] if the checkpoint is not at `from`: another
-    ///   process does the same work.
+    ///   process does the same work. [`ReadModelError::Retired`] if readers have been given another
+    ///   generation: a commit to this one would be seen by nobody.
     async fn commit(
         &self,
         generation: GenerationId,
@@ -235,7 +241,8 @@ pub enum GenerationState {
     Building,
     /// Read by queries; at most one of a projection.
     Active,
-    /// Read before; kept so that it can be activated again.
+    /// Read before; kept as it is, so that it can be [reopened](ReadModels::reopen) and activated
+    /// again.
     Retired,
 }
 
@@ -332,6 +339,9 @@ pub enum ReadModelError {
     /// The active generation cannot be dropped.
     #[error("generation {} of {} answers queries; activate another one first", .0.number, .0.projection)]
     Active(GenerationId),
+    /// The generation is retired and takes no commits.
+    #[error("generation {} of {} is retired; another one answers queries", .0.number, .0.projection)]
+    Retired(GenerationId),
     /// Someone else moved the checkpoint.
     #[error("the checkpoint of {} stands at {actual}, not {expected}; another process runs it", generation.projection)]
     CheckpointMoved {

@@ -395,6 +395,23 @@ async fn rolling_back_swaps_to_the_generation_before() {
     projections.stop().await;
 }
 
+/// A roll back that ended half way is done by the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_back_that_was_not_finished_is_done_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    append(&*log, &Dice::new(20).events(100)).await;
+    settled::<1>(&log, folder.path()).await;
+    let models = models_in(folder.path());
+    let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+    projections.rebuild("shelves").unwrap().finished().await.unwrap();
+    let first = models.generations("shelves").await.unwrap().remove(0);
+    assert_eq!(first.state, GenerationState::Retired);
+    models.reopen(first.id.clone()).await.unwrap();
+
+    assert_eq!(projections.roll_back("shelves").await.unwrap(), first.id);
+}
+
 /// A generation that was rejected by a roll back is not what a later roll back goes to, whatever
 /// the process it happens in.
 #[tokio::test(flavor = "multi_thread")]
@@ -487,8 +504,8 @@ async fn what_was_seen_is_stored_at_a_stop_and_at_a_swap() {
     assert_eq!(checkpoints().await, [GlobalPosition(4), GlobalPosition(3)]);
 }
 
-/// A new version fills its own tables while the old ones answer; the old version, started again,
-/// goes back to what it had.
+/// A new version fills its own tables while the old ones answer; the old version leaves readers
+/// where they are until it is told to go back.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_builds_beside_the_old_model_and_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -498,6 +515,10 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     settled::<1>(&log, folder.path()).await;
     let models = models_in(folder.path());
     let wear = async || all::<ItemRow>(&*models).await.0[0].wear;
+    let versions = async || {
+        let generations = models.generations("shelves").await.unwrap();
+        generations.iter().map(|g| (g.version, g.state)).collect::<Vec<_>>()
+    };
     assert_eq!(wear().await, 1);
 
     settled::<2>(&log, folder.path()).await;
@@ -509,11 +530,74 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     let refused = two.roll_back("shelves").await;
     assert!(matches!(refused, Err(ProjectionError::OtherVersion { filled_by: 1, .. })));
 
-    settled::<1>(&log, folder.path()).await;
+    let one = engine(log.clone(), models.clone(), Shelves::<1>::default());
+    one.start();
+    let failure = failure(&one).await;
+    assert!(failure.error.contains("version 2"), "{}", failure.error);
+    assert_eq!(wear().await, 4);
+    assert_eq!(versions().await, [(1, GenerationState::Retired), (2, GenerationState::Active)]);
+
+    one.roll_back("shelves").await.unwrap();
     assert_eq!(wear().await, 2);
-    let versions: Vec<_> =
-        models.generations("shelves").await.unwrap().iter().map(|g| (g.version, g.state)).collect();
-    assert_eq!(versions, [(1, GenerationState::Active), (2, GenerationState::Retired)]);
+    assert_eq!(versions().await, [(1, GenerationState::Active), (2, GenerationState::Retired)]);
+    let head = append(&*log, &[ShopEvent::Worn { item: 1 }]).await;
+    one.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    assert_eq!(wear().await, 3);
+    one.stop().await;
+
+    settled::<2>(&log, folder.path()).await;
+    assert_eq!(wear().await, 6);
+}
+
+/// What was waited for is in what queries read, also right after another process swapped it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_was_waited_for_is_in_what_another_process_swapped_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let dice = Dice::new(15);
+    let head = append(&*log, &dice.events(100)).await;
+    let live = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    live.start();
+    reach(&live, head).await;
+    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let models = models_in(folder.path());
+    for swap in ["rebuild", "back", "rebuild"] {
+        match swap {
+            "rebuild" => other.rebuild("shelves").unwrap().finished().await.unwrap(),
+            _ => other.roll_back("shelves").await.unwrap(),
+        };
+        for _ in 0..20 {
+            let head = append(&*log, &dice.events(1)).await;
+            live.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+            let (_, checkpoint) = all::<ShelfRow>(&*models).await;
+            assert!(checkpoint >= head, "{swap}: {checkpoint} is shown, {head} was waited for");
+        }
+    }
+    live.stop().await;
+}
+
+/// The generation that readers had until now is kept, also where two processes that have filled
+/// the same new one are both about to activate it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_generation_to_go_back_to_is_kept_when_another_process_activates_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = memory_log();
+    let head = append(&*log, &Dice::new(16).events(100)).await;
+    settled::<1>(&log, folder.path()).await;
+    let models = SqliteReadModels::open(folder.path()).unwrap();
+    let models = Overtaken::new(models, head);
+
+    let second = engine(log.clone(), models.clone(), Shelves::<2>::default());
+    second.start();
+    let mut live = second.live("shelves").unwrap();
+    let up = live.wait_for(|status| status.state == SubscriptionState::Live);
+    tokio::time::timeout(SOON, up).await.unwrap().unwrap();
+    second.stop().await;
+
+    assert!(models.0.happened());
+    let generations = models.generations("shelves").await.unwrap();
+    let versions: Vec<_> = generations.iter().map(|g| (g.version, g.state)).collect();
+    assert_eq!(versions, [(1, GenerationState::Retired), (2, GenerationState::Active)]);
 }
 
 /// A generation that is dropped while it is filled is no reason to wait for it for ever.

@@ -14,9 +14,9 @@ use freehold_domain::{PayloadError, StoredEvent};
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
     AppendRequest, CommandId, EventCodec, EventFilter, EventId, EventPage, EventStore,
-    ExpectedVersion, Fingerprint, GenerationId, GlobalPosition, Key, LogName, NewEvent,
-    PayloadCodec, Provenance, Query, ReadError, ReadModelError, ReadModels, Row, SystemClock,
-    Table, TableChanges,
+    ExpectedVersion, Fingerprint, Generation, GenerationId, GenerationState, GlobalPosition, Key,
+    LogName, NewEvent, PayloadCodec, Provenance, Query, ReadError, ReadModelError, ReadModels, Row,
+    SystemClock, Table, TableChanges,
 };
 use freehold_projections::{
     ApplyError, Failure, ProjectedEvent, Projection, Projections, Rows, SubscriptionState,
@@ -520,5 +520,43 @@ impl<M: ReadModels> InterposedModels for Flaky<M> {
         tokio::time::sleep(Duration::from_micros(self.dice.below(300))).await;
         self.models.commit(generation, from, to, changes).await?;
         self.hiccup()
+    }
+}
+
+/// Read models in which another process activates a generation right after somebody looked for the
+/// second time since it was filled.
+pub(crate) struct Overtaken<M> {
+    models: M,
+    filled_at: GlobalPosition,
+    looks: AtomicU64,
+}
+
+impl<M> Overtaken<M> {
+    pub(crate) fn new(models: M, filled_at: GlobalPosition) -> Arc<Interposed<Self>> {
+        Arc::new(Interposed(Self { models, filled_at, looks: AtomicU64::new(0) }))
+    }
+
+    pub(crate) fn happened(&self) -> bool {
+        self.looks.load(Ordering::Relaxed) >= 2
+    }
+}
+
+#[async_trait]
+impl<M: ReadModels> InterposedModels for Overtaken<M> {
+    fn behind(&self) -> &dyn ReadModels {
+        &self.models
+    }
+
+    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
+        let generations = self.models.generations(projection).await?;
+        let filled = generations.iter().find(|generation| {
+            generation.state == GenerationState::Building && generation.checkpoint == self.filled_at
+        });
+        if let Some(filled) = filled
+            && self.looks.fetch_add(1, Ordering::Relaxed) == 1
+        {
+            self.models.activate(filled.id.clone()).await?;
+        }
+        Ok(generations)
     }
 }

@@ -136,6 +136,11 @@ pub trait InterposedModels: Send + Sync {
     /// The read models that do the work.
     fn behind(&self) -> &dyn ReadModels;
 
+    /// As [`ReadModels::generations`].
+    async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
+        self.behind().generations(projection).await
+    }
+
     /// As [`ReadModels::fetch`].
     async fn fetch(
         &self,
@@ -176,7 +181,7 @@ pub trait InterposedModels: Send + Sync {
 #[async_trait]
 impl<T: InterposedModels> ReadModels for Interposed<T> {
     async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
-        self.0.behind().generations(projection).await
+        self.0.generations(projection).await
     }
 
     async fn create_generation(
@@ -194,6 +199,10 @@ impl<T: InterposedModels> ReadModels for Interposed<T> {
 
     async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
         self.0.behind().activate(generation).await
+    }
+
+    async fn reopen(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.0.behind().reopen(generation).await
     }
 
     async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {

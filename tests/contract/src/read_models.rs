@@ -29,6 +29,7 @@ macro_rules! read_models_suite {
                 a_new_generation_is_empty_and_answers_no_queries,
                 activating_swaps_what_all_queries_read,
                 a_retired_generation_can_be_activated_again,
+                a_retired_generation_takes_no_commits,
                 a_prepared_generation_takes_commits_and_answers_like_any_other,
                 the_active_generation_is_not_dropped,
                 a_dropped_generation_is_gone,
@@ -245,11 +246,13 @@ pub async fn activating_swaps_what_all_queries_read(store: Arc<dyn ReadModels>) 
     assert_eq!(numbers, [1, 2]);
 }
 
-/// Rolling back is activating the generation before, which still takes commits.
+/// Rolling back is activating the generation before, which takes commits once it is reopened.
 pub async fn a_retired_generation_can_be_activated_again(store: Arc<dyn ReadModels>) {
     let store = &*store;
     let old = active_with(store, homes(), vec![home(1, &[])]).await;
     let new = active_with(store, homes(), vec![home(2, &[])]).await;
+    store.reopen(old.clone()).await.unwrap();
+    assert_eq!(state_of(store, &old).await, GenerationState::Building);
     let late = puts(homes(), [home(4, &[])]);
     store.commit(old.clone(), GlobalPosition(1), GlobalPosition(2), late).await.unwrap();
     assert_eq!(numbers(store, everything(homes())).await, [2]);
@@ -260,6 +263,23 @@ pub async fn a_retired_generation_can_be_activated_again(store: Arc<dyn ReadMode
     assert_eq!(numbers(store, everything(homes())).await, [1, 4]);
     assert_eq!(state_of(store, &old).await, GenerationState::Active);
     assert_eq!(state_of(store, &new).await, GenerationState::Retired);
+}
+
+/// A process that does not know of a swap is told so: what it writes would be seen by nobody.
+pub async fn a_retired_generation_takes_no_commits(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let old = active_with(store, homes(), vec![home(1, &[])]).await;
+    let new = active_with(store, homes(), vec![home(2, &[])]).await;
+
+    let late = puts(homes(), [home(4, &[])]);
+    let refused = store.commit(old.clone(), GlobalPosition(1), GlobalPosition(2), late).await;
+
+    assert!(matches!(refused, Err(ReadModelError::Retired(id)) if id == old));
+    assert_eq!(checkpoint_of(store, &old).await, GlobalPosition(1));
+    store.reopen(new.clone()).await.unwrap();
+    assert_eq!(state_of(store, &new).await, GenerationState::Active);
+    store.activate(old).await.unwrap();
+    assert_eq!(numbers(store, everything(homes())).await, [1]);
 }
 
 /// What is committed between preparing and activating is found by every filter and order.
@@ -328,6 +348,7 @@ pub async fn a_dropped_generation_is_gone(store: Arc<dyn ReadModels>) {
         no(store.drop_generation(gone.clone()).await);
         no(store.prepare(gone.clone()).await);
         no(store.activate(gone.clone()).await);
+        no(store.reopen(gone.clone()).await);
         no(store.commit(gone.clone(), START, GlobalPosition(1), Vec::new()).await);
         no(store.fetch(gone.clone(), homes(), Vec::new()).await.map(|_| ()));
         let limit = NonZeroU32::new(1).unwrap();

@@ -82,8 +82,9 @@ pub(super) async fn checkpoint(
     Ok(GlobalPosition(checkpoint as u64))
 }
 
-/// Moves a checkpoint, whose row is then locked until the transaction ends: whoever moves it too
-/// waits, and then finds it moved.
+/// Moves the checkpoint of a generation that is not retired. Its row is then locked until the
+/// transaction ends: whoever moves it too, or retires the generation, waits; who waited finds it
+/// moved or retired.
 pub(super) async fn move_checkpoint(
     connection: &mut PgConnection,
     generation: &GenerationId,
@@ -92,7 +93,7 @@ pub(super) async fn move_checkpoint(
 ) -> Result<(), ReadModelError> {
     let moved = sqlx::query(
         "UPDATE generation SET checkpoint = $4
-         WHERE projection = $1 AND number = $2 AND checkpoint = $3",
+         WHERE projection = $1 AND number = $2 AND checkpoint = $3 AND state <> 'retired'",
     )
     .bind(&*generation.projection)
     .bind(i64::from(generation.number))
@@ -104,9 +105,38 @@ pub(super) async fn move_checkpoint(
     if moved.rows_affected() == 1 {
         return Ok(());
     }
-    let actual = checkpoint(connection, generation).await?;
+    let found: Option<(i64, bool)> = sqlx::query_as(
+        "SELECT checkpoint, state = 'retired' FROM generation
+         WHERE projection = $1 AND number = $2",
+    )
+    .bind(&*generation.projection)
+    .bind(i64::from(generation.number))
+    .fetch_optional(connection)
+    .await
+    .map_err(unavailable)?;
     let generation = generation.clone();
-    Err(ReadModelError::CheckpointMoved { generation, expected: from, actual })
+    Err(match found {
+        None => ReadModelError::NoGeneration(generation),
+        Some((_, true)) => ReadModelError::Retired(generation),
+        Some((actual, false)) => {
+            let actual = GlobalPosition(actual as u64);
+            ReadModelError::CheckpointMoved { generation, expected: from, actual }
+        }
+    })
+}
+
+pub(super) async fn reopen(pool: &PgPool, generation: &GenerationId) -> Result<(), ReadModelError> {
+    checkpoint(pool, generation).await?;
+    sqlx::query(
+        "UPDATE generation SET state = 'building'
+         WHERE projection = $1 AND number = $2 AND state = 'retired'",
+    )
+    .bind(&*generation.projection)
+    .bind(i64::from(generation.number))
+    .execute(pool)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
 }
 
 pub(super) async fn create(

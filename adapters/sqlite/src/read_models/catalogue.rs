@@ -98,16 +98,20 @@ pub(super) fn is_prepared(
     statement.query_row(params![generation.projection, generation.number], |row| row.get(0))
 }
 
+/// Moves the checkpoint of a generation that is not retired.
 pub(super) fn move_checkpoint(
     connection: &Connection,
     generation: &GenerationId,
     to: GlobalPosition,
 ) -> Result<(), ReadModelError> {
-    let sql = "UPDATE generation SET checkpoint = ?3 WHERE projection = ?1 AND number = ?2";
+    let sql = "UPDATE generation SET checkpoint = ?3
+               WHERE projection = ?1 AND number = ?2 AND state <> 'retired'";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
     let values = params![generation.projection, generation.number, to.0 as i64];
-    statement.execute(values).map_err(unavailable)?;
-    Ok(())
+    match statement.execute(values).map_err(unavailable)? {
+        0 => Err(ReadModelError::Retired(generation.clone())),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn create(
@@ -226,6 +230,19 @@ pub(super) fn swap(
                 params![generation.projection, generation.number],
             )
         })
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+pub(super) fn reopen(
+    transaction: &Transaction<'_>,
+    generation: &GenerationId,
+) -> Result<(), ReadModelError> {
+    checkpoint(transaction, generation)?;
+    let sql = "UPDATE generation SET state = 'building'
+               WHERE projection = ?1 AND number = ?2 AND state = 'retired'";
+    transaction
+        .execute(sql, params![generation.projection, generation.number])
         .map_err(unavailable)?;
     Ok(())
 }

@@ -124,6 +124,10 @@ impl ReadModels for SqliteReadModels {
         self.writer.transact(move |transaction| catalogue::swap(transaction, &generation)).await
     }
 
+    async fn reopen(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.writer.transact(move |transaction| catalogue::reopen(transaction, &generation)).await
+    }
+
     async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
         let drop = move |transaction: &rusqlite::Transaction<'_>| {
             catalogue::drop_generation(transaction, &generation)

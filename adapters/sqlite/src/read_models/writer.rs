@@ -187,13 +187,14 @@ fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), ReadModel
             actual,
         });
     }
+    catalogue::move_checkpoint(transaction, &commit.generation, commit.to)?;
     let prepared = catalogue::is_prepared(transaction, &commit.generation).map_err(unavailable)?;
     for TableChanges { table, changes } in &commit.changes {
         let physical = PhysicalTable::new(table.name, commit.generation.number);
         let write = if prepared { write_indexed } else { write_bare };
         write(transaction, table, &physical, changes).map_err(unavailable)?;
     }
-    catalogue::move_checkpoint(transaction, &commit.generation, commit.to)
+    Ok(())
 }
 
 /// Writes to a table that has no index but its key: one statement a row.
