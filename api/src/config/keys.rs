@@ -224,7 +224,10 @@ pub const KEYS: &[Key] = &[
         also: &["DATABASE_POOL_SIZE"],
         effect: "connections of each pool to PostgreSQL: shared, log_readers, row_writers, \
                  row_readers, and with store.read_url replica, with store.keys_url keys. A process \
-                 has at most so many of each and 5 more",
+                 has at most so many of each, one that listens, one for each log that it \
+                 writes (two, and one for each that was imported), two for each read model \
+                 that it prepares, and one for a moment at its start and for a /ready that finds all \
+                 shared ones in use",
     },
     Key {
         name: "store.queue_max_requests",
@@ -241,15 +244,15 @@ pub const KEYS: &[Key] = &[
         effect: "bytes of appends that wait; further ones are refused with 429",
     },
     Key {
-        name: "vault.master_key",
-        kind: Kind::MasterKey,
-    Key {
         name: "import.postgres_es_url",
         kind: Kind::Postgres,
         default: None,
         also: &[],
         effect: "the database that `import postgres-es` reads where its arguments name none",
     },
+    Key {
+        name: "vault.master_key",
+        kind: Kind::MasterKey,
         default: None,
         also: &[],
         effect: "wraps the keys of people; without it a key file master.key is made in the \
