@@ -586,6 +586,10 @@ async fn what_contradicts_itself_is_found() {
           WHERE position = 3",
         ),
         ("INSERT INTO log_head VALUES (1, 6, 0)", "DELETE FROM log_head WHERE position = 6"),
+        (
+            "UPDATE command SET version = 2 WHERE position = 3",
+            "UPDATE command SET version = 1 WHERE position = 3",
+        ),
         ("UPDATE event SET recorded_at = 0 WHERE position = 3", "SELECT"),
     ] {
         sqlx::query(damage).execute(&mut operator).await.unwrap();
