@@ -52,8 +52,18 @@ impl PostgresReadModels {
     /// Any number of processes may.
     pub async fn open(database: Database) -> Result<Self, OpenError> {
         database.migrate(&SCHEMA).await?;
+        Ok(Self::new(database))
+    }
+
+    /// Opens the read models in a database, making and migrating nothing.
+    pub async fn open_read_only(database: Database) -> Result<Self, OpenError> {
+        database.require(&SCHEMA).await?;
+        Ok(Self::new(database))
+    }
+
+    fn new(database: Database) -> Self {
         let (writers, readers) = (database.row_writers(), database.row_readers());
-        Ok(Self { database, writers, readers, planner: Planner::default() })
+        Self { database, writers, readers, planner: Planner::default() }
     }
 
     /// What became of a failure to read a generation's table: the table may be gone with it.
