@@ -220,17 +220,24 @@ impl RestoreKeys for PostgresKeyVault {
     }
 
     async fn restore_keys(&self, mut keys: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {
-        // Two that write the same keys do it in the same order.
-        keys.sort_unstable_by_key(|key| key.subject.0);
+        // Two that write the same keys do it in the same order. Of a subject that is given twice,
+        // the tombstone comes first.
+        keys.sort_unstable_by_key(|key| (key.subject.0, key.wrapped.is_some()));
         let (mut subjects, mut wrapped) = (Vec::new(), Vec::new());
         let mut clear = HashMap::new();
         for key in &keys {
             if let Some(wrapped) = &key.wrapped {
-                let key_here = self.unwrap_key(key.subject, wrapped);
-                clear.insert(key.subject, key_here.map_err(|_| VaultError::WrongMasterKey)?);
+                let opened = self.unwrap_key(key.subject, wrapped);
+                let opened = opened.map_err(|_| VaultError::WrongMasterKey)?;
+                if clear.get(&key.subject).is_some_and(|other| *other != opened) {
+                    return Err(RestoreKeysError::OtherKey { subject: key.subject });
+                }
+                clear.insert(key.subject, opened);
             }
-            subjects.push(key.subject.0);
-            wrapped.push(key.wrapped.as_deref());
+            if subjects.last() != Some(&key.subject.0) {
+                subjects.push(key.subject.0);
+                wrapped.push(key.wrapped.as_deref());
+            }
         }
         let mut transaction = self.database.pool().begin().await.map_err(unavailable)?;
         // A key never changes but to be destroyed, so what is not written is there already.
