@@ -195,7 +195,9 @@ impl Stores {
         check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
         let vault = PostgresKeyVault::open(of_keys, master_key.bytes()).await?;
-        Self::of_postgres(url, logs, database, keys, log, vault).await
+        let models = PostgresReadModels::open(database.clone()).await;
+        let models = models.map_err(|source| failed(url, source))?;
+        Ok(Self::of_postgres(logs, database, keys, log, vault, models))
     }
 
     async fn open_database_read_only(
@@ -212,21 +214,21 @@ impl Stores {
         check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
         let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await?;
-        Self::of_postgres(url, logs, database, keys, log, vault).await
+        let models = PostgresReadModels::open_read_only(database.clone()).await;
+        let models = models.map_err(|source| failed(url, source))?;
+        Ok(Self::of_postgres(logs, database, keys, log, vault, models))
     }
 
-    async fn of_postgres(
-        url: &PostgresUrl,
+    fn of_postgres(
         logs: Vec<LogName>,
         database: Database,
         keys: Option<Database>,
         log: PostgresEventStore,
         vault: PostgresKeyVault,
-    ) -> Result<Self, StoresError> {
+        models: PostgresReadModels,
+    ) -> Self {
         let (log, vault) = (Arc::new(log), Arc::new(vault));
-        let models = PostgresReadModels::open(database.clone()).await;
-        let models = models.map_err(|source| failed(url, source))?;
-        Ok(Self {
+        Self {
             logs,
             events: log.clone(),
             restore: log.clone(),
@@ -239,7 +241,7 @@ impl Stores {
                 databases: [Some(database), keys].into_iter().flatten().collect(),
                 log,
             },
-        })
+        }
     }
 
     fn in_memory(master_key: &MasterKey, further: &[LogName]) -> Result<Self, StoresError> {

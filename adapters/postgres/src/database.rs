@@ -1,10 +1,12 @@
 //! A database server: its address, a pool of connections, and the schema brought up to date.
 
+use std::convert::identity;
 use std::fmt;
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freehold_ports::StoreFailure;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -19,6 +21,10 @@ const CONNECTIONS: u32 = 10;
 pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// How long a caller waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer of a session is waited for that the server itself gives 30 s a statement.
+pub(crate) const LIMIT: Duration = Duration::from_secs(45);
+/// How long an answer is waited for where the server gives a statement 5 minutes.
+pub(crate) const LONG_LIMIT: Duration = Duration::from_secs(330);
 /// How long a check waits for a connection before it looks why there is none.
 const SOON: Duration = Duration::from_secs(1);
 /// The oldest server that is tested.
@@ -50,6 +56,10 @@ const SETTINGS: &[(&str, &str)] = &[
     ("lock_timeout", "5000"),
     ("idle_in_transaction_session_timeout", "5000"),
     ("jit", "off"),
+    // The server ends sessions of a machine that is gone, and gives their locks free.
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
 ];
 
 /// What sessions that read the log start with as well.
@@ -212,6 +222,12 @@ pub enum OpenError {
     OldServer {
         /// Its version.
         major: i32,
+    },
+    /// The database does not keep every text.
+    #[error("the database is encoded in {encoding}; make one with createdb --encoding UTF8")]
+    Encoding {
+        /// Its encoding.
+        encoding: String,
     },
     /// A newer release migrated the schema.
     #[error("the schema has migration {number}, which this release does not know; use a newer one")]
@@ -383,25 +399,30 @@ impl Database {
 
     /// A connection outside the pool.
     pub(crate) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let connecting = PgConnection::connect_with(&self.options);
-        let connection = tokio::time::timeout(PATIENCE, connecting).await;
-        let mut connection =
-            connection.map_err(|_| std::io::Error::from(ErrorKind::TimedOut))??;
-        sqlx::query(DURABLE).execute(&mut connection).await?;
-        Ok(connection)
+        let connecting = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            sqlx::query(DURABLE).execute(&mut connection).await?;
+            Ok(connection)
+        };
+        within(PATIENCE, identity, connecting).await
     }
 
     /// A connection outside the pool, to a server that is supported. What is wrong is said here:
     /// a pool says of everything that it took too long.
     pub(crate) async fn first_connection(&self) -> Result<PgConnection, OpenError> {
         let mut connection = self.connect().await.map_err(|error| self.why(error))?;
-        let sql = "SELECT current_setting('server_version_num')::integer";
-        let version: i32 = sqlx::query_scalar(sql)
+        let sql = "SELECT current_setting('server_version_num')::integer,
+             current_setting('server_encoding')";
+        let (version, encoding): (i32, String) = sqlx::query_as(sql)
             .fetch_one(&mut connection)
             .await
             .map_err(|error| self.why(error))?;
         if version < OLDEST_SERVER {
             return Err(OpenError::OldServer { major: version / 10_000 });
+        }
+        // One character that it lacks would fail a whole batch.
+        if encoding != "UTF8" {
+            return Err(OpenError::Encoding { encoding });
         }
         Ok(connection)
     }
@@ -482,7 +503,8 @@ impl Database {
             Ok(Ok(mut connection)) => {
                 let parts = self.shared().parts.clone();
                 for part in parts {
-                    let lacking = self.lacking(&mut connection, part).await?;
+                    let lacking = self.lacking(&mut connection, part);
+                    let lacking = within(PATIENCE, |late| self.why(late), lacking).await?;
                     match lacking.as_deref() {
                         None => return Err(OpenError::Nothing),
                         Some([next, ..]) => {
@@ -597,6 +619,9 @@ fn pool_of(options: PgConnectOptions, size: u32, first: &'static str) -> PgPool 
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(PATIENCE)
+        .after_release(|connection, _| {
+            Box::pin(async move { Ok(!given_up_lately() || answers(connection).await) })
+        })
         .after_connect(move |connection, _| {
             Box::pin(async move { sqlx::query(first).execute(connection).await.map(drop) })
         })
@@ -609,8 +634,75 @@ fn pool_of(options: PgConnectOptions, size: u32, first: &'static str) -> PgPool 
         .connect_lazy_with(options)
 }
 
+/// Whether a connection still leads to a server.
+pub(crate) async fn answers(connection: &mut PgConnection) -> bool {
+    matches!(tokio::time::timeout(PATIENCE, connection.ping()).await, Ok(Ok(())))
+}
+
+/// Waits for what a server is asked, but not for ever: one that vanished with its machine closes
+/// no connection.
+pub(crate) async fn within<T, E>(
+    limit: Duration,
+    failed: impl FnOnce(sqlx::Error) -> E,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let asking = pin!(asking);
+    // Dropped before the connection that it speaks of is.
+    let given_up = GivenUp;
+    match tokio::time::timeout(limit, asking).await {
+        Ok(answer) => {
+            std::mem::forget(given_up);
+            answer
+        }
+        Err(_) => Err(failed(std::io::Error::from(ErrorKind::TimedOut).into())),
+    }
+}
+
+/// When an answer was last not waited for. A pool tries each connection that comes back, and
+/// without a limit: those that come back soon after are tried with one first, or the pool would
+/// be full of connections to nobody.
+static LAST_GIVEN_UP: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// An answer that is not waited for, whether it took too long or its caller went away.
+struct GivenUp;
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        *LAST_GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+fn given_up_lately() -> bool {
+    let last = *LAST_GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner);
+    last.is_some_and(|last| last.elapsed() < LIMIT)
+}
+
 impl Migration {
     fn hash(&self) -> [u8; 32] {
         *blake3::hash(self.sql.as_bytes()).as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "set TEST_POSTGRES_URL"]
+    async fn a_connection_that_gives_no_answer_leaves_the_pool_soon() {
+        let url = std::env::var("TEST_POSTGRES_URL").unwrap();
+        let database = Database::with_pool_size(&url, 1).unwrap();
+        // To its client a server that sleeps is one that vanished.
+        let asking = sqlx::query("SELECT pg_sleep(25)").execute(database.pool());
+
+        let late = within(Duration::from_millis(200), identity, asking).await;
+
+        assert!(matches!(late, Err(sqlx::Error::Io(_))), "{late:?}");
+        let given_up = Instant::now();
+        while database.check().await.is_err() {
+            assert!(given_up.elapsed() < Duration::from_secs(15), "the pool stays full");
+        }
     }
 }

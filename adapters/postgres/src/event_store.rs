@@ -13,7 +13,8 @@ mod reader;
 mod restore;
 mod writer;
 
-use std::num::NonZeroU32;
+use std::convert::identity;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,7 @@ use self::keeping::{Keeper, Partitions};
 use self::queue::{Queue, Rejected, Waiting};
 use self::reader::{Reader, unavailable};
 use self::writer::Writer;
-use crate::database::{Database, Migration, OpenError, Part};
+use crate::database::{Database, LIMIT, Migration, OpenError, Part, within};
 
 pub(crate) const SCHEMA: Part = Part {
     name: "log",
@@ -52,6 +53,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// Longer names do not fit an index entry.
 const LONGEST_NAME: usize = 1_000;
 
+/// How many events a partition holds, unless said.
+const PARTITION_EVENTS: NonZeroU64 = NonZeroU64::new(10_000_000).expect("it is not zero");
+
 /// How a store is set up.
 pub struct LogOptions {
     /// The logs it keeps; those the database lacks are made.
@@ -65,7 +69,7 @@ pub struct LogOptions {
     /// The most bytes that wait for a log's writer; 64 MiB unless said.
     pub queue_bytes: usize,
     /// How many events a partition holds; 10 million unless said.
-    pub partition_events: u64,
+    pub partition_events: NonZeroU64,
     /// Where pages of the whole log are read, if not at the primary: a read replica.
     pub replica: Option<Database>,
 }
@@ -78,7 +82,7 @@ impl Default for LogOptions {
             command_retention: Duration::from_secs(7 * 24 * 3_600),
             queue_requests: 8_192,
             queue_bytes: 64 << 20,
-            partition_events: 10_000_000,
+            partition_events: PARTITION_EVENTS,
             replica: None,
         }
     }
@@ -140,7 +144,7 @@ impl PostgresEventStore {
     pub async fn open(database: Database, options: LogOptions) -> Result<Self, OpenError> {
         database.migrate(&SCHEMA).await?;
         let partitions = Partitions {
-            events: i64::try_from(options.partition_events).unwrap_or(i64::MAX),
+            events: i64::try_from(options.partition_events.get()).unwrap_or(i64::MAX),
             command_retention: options.command_retention,
         };
         for name in &options.logs {
@@ -359,7 +363,7 @@ impl EventStore for PostgresEventStore {
         log: &LogName,
         command_id: CommandId,
     ) -> Result<Option<(Appended, Fingerprint)>, ReadError> {
-        self.reader.find_command(self.log(log)?, command_id).await
+        within(LIMIT, unavailable, self.reader.find_command(self.log(log)?, command_id)).await
     }
 
     async fn read_all(
@@ -369,7 +373,8 @@ impl EventStore for PostgresEventStore {
         after: GlobalPosition,
         limit: NonZeroU32,
     ) -> Result<EventPage, ReadError> {
-        self.pages.read_all(self.log(log)?, filter, after, limit.get()).await
+        let page = self.pages.read_all(self.log(log)?, filter, after, limit.get());
+        within(LIMIT, unavailable, page).await
     }
 
     async fn read_stream(
@@ -379,7 +384,12 @@ impl EventStore for PostgresEventStore {
         after: StreamVersion,
         limit: NonZeroU32,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.reader.read_stream(self.log(log)?, stream, after, limit.get()).await
+        within(
+            LIMIT,
+            unavailable,
+            self.reader.read_stream(self.log(log)?, stream, after, limit.get()),
+        )
+        .await
     }
 
     async fn last_tagged(
@@ -388,12 +398,12 @@ impl EventStore for PostgresEventStore {
         tenant: &str,
         tag: &Tag,
     ) -> Result<Option<TaggedEvent>, ReadError> {
-        self.reader.last_tagged(self.log(log)?, tenant, tag).await
+        within(LIMIT, unavailable, self.reader.last_tagged(self.log(log)?, tenant, tag)).await
     }
 
     async fn head(&self, log: &LogName) -> Result<GlobalPosition, ReadError> {
         let log = self.log(log)?;
-        let head = self.reader.head(log).await?;
+        let head = within(LIMIT, unavailable, self.reader.head(log)).await?;
         log.raise_head(head);
         Ok(head)
     }
@@ -409,7 +419,7 @@ impl EventStore for PostgresEventStore {
 #[async_trait]
 impl SnapshotStore for PostgresEventStore {
     async fn load(&self, log: &LogName, stream: &StreamId) -> Result<Option<Snapshot>, ReadError> {
-        self.reader.snapshot(self.log(log)?, stream).await
+        within(LIMIT, unavailable, self.reader.snapshot(self.log(log)?, stream)).await
     }
 
     async fn save(
@@ -419,7 +429,7 @@ impl SnapshotStore for PostgresEventStore {
         snapshot: Snapshot,
     ) -> Result<(), ReadError> {
         let log = self.log(log)?;
-        sqlx::query(
+        let saved = sqlx::query(
             "INSERT INTO snapshot (log_id, stream, version, shape, state)
              VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (log_id, stream) DO UPDATE
@@ -431,14 +441,12 @@ impl SnapshotStore for PostgresEventStore {
         .bind(snapshot.version.0 as i64)
         .bind(i64::from(snapshot.shape))
         .bind(&*snapshot.state)
-        .execute(self.database.pool())
-        .await
-        .map_err(unavailable)?;
-        Ok(())
+        .execute(self.database.pool());
+        within(LIMIT, identity, saved).await.map(drop).map_err(unavailable)
     }
 
     async fn clear(&self) -> Result<(), ReadError> {
-        let deleted = sqlx::query("DELETE FROM snapshot").execute(self.database.pool()).await;
-        deleted.map(drop).map_err(unavailable)
+        let deleted = sqlx::query("DELETE FROM snapshot").execute(self.database.pool());
+        within(LIMIT, identity, deleted).await.map(drop).map_err(unavailable)
     }
 }

@@ -6,6 +6,7 @@
 //! overwritten, and are worth nothing without the master key.
 
 use std::collections::HashMap;
+use std::convert::identity;
 use std::num::NonZeroU32;
 
 use async_trait::async_trait;
@@ -20,7 +21,7 @@ use freehold_ports::{
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::database::{Database, Migration, OpenError, Part};
+use crate::database::{Database, LIMIT, Migration, OpenError, Part, within};
 
 pub(crate) const SCHEMA: Part = Part {
     name: "keys",
@@ -93,16 +94,16 @@ impl PostgresKeyVault {
     /// What is stored about those of the subjects that have anything.
     async fn stored(&self, subjects: &[SubjectId]) -> Result<Vec<Stored>, VaultError> {
         let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.0).collect();
-        let rows: Vec<(Uuid, Option<Vec<u8>>)> = sqlx::query_as(
+        let rows = sqlx::query_as(
             "SELECT asked.subject, found.wrapped FROM unnest($1::uuid[]) AS asked (subject)
              CROSS JOIN LATERAL (
                  SELECT wrapped FROM data_key WHERE data_key.subject = asked.subject LIMIT 1
              ) AS found",
         )
         .bind(ids)
-        .fetch_all(self.database.pool())
-        .await
-        .map_err(unavailable)?;
+        .fetch_all(self.database.pool());
+        let rows: Vec<(Uuid, Option<Vec<u8>>)> =
+            within(LIMIT, identity, rows).await.map_err(unavailable)?;
         let stored = rows.into_iter().map(|(subject, wrapped)| {
             let subject = SubjectId(subject);
             let key = wrapped.map(|wrapped| self.unwrap_key(subject, &wrapped)).transpose()?;
@@ -128,16 +129,14 @@ impl PostgresKeyVault {
             let key = SubjectKey(Key::generate().into());
             wrap(&self.cipher, subject.0.as_bytes(), &key.0)
         });
-        sqlx::query(
+        let made = sqlx::query(
             "INSERT INTO data_key (subject, wrapped) SELECT * FROM unnest($1::uuid[], $2::bytea[])
              ON CONFLICT DO NOTHING",
         )
         .bind(ids)
         .bind(keys.collect::<Vec<_>>())
-        .execute(self.database.pool())
-        .await
-        .map_err(unavailable)?;
-        Ok(())
+        .execute(self.database.pool());
+        within(LIMIT, identity, made).await.map(drop).map_err(unavailable)
     }
 }
 
@@ -184,8 +183,8 @@ impl KeyVault for PostgresKeyVault {
     async fn destroy(&self, subject: SubjectId) -> Result<(), VaultError> {
         let tombstone = "INSERT INTO data_key (subject, wrapped) VALUES ($1, NULL)
              ON CONFLICT (subject) DO UPDATE SET wrapped = NULL";
-        let destroyed = sqlx::query(tombstone).bind(subject.0).execute(self.database.pool()).await;
-        destroyed.map(drop).map_err(unavailable)
+        let destroyed = sqlx::query(tombstone).bind(subject.0).execute(self.database.pool());
+        within(LIMIT, identity, destroyed).await.map(drop).map_err(unavailable)
     }
 
     fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
@@ -220,17 +219,24 @@ impl RestoreKeys for PostgresKeyVault {
     }
 
     async fn restore_keys(&self, mut keys: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {
-        // Two that write the same keys do it in the same order.
-        keys.sort_unstable_by_key(|key| key.subject.0);
+        // Two that write the same keys do it in the same order. Of a subject that is given twice,
+        // the tombstone comes first.
+        keys.sort_unstable_by_key(|key| (key.subject.0, key.wrapped.is_some()));
         let (mut subjects, mut wrapped) = (Vec::new(), Vec::new());
         let mut clear = HashMap::new();
         for key in &keys {
             if let Some(wrapped) = &key.wrapped {
-                let key_here = self.unwrap_key(key.subject, wrapped);
-                clear.insert(key.subject, key_here.map_err(|_| VaultError::WrongMasterKey)?);
+                let opened = self.unwrap_key(key.subject, wrapped);
+                let opened = opened.map_err(|_| VaultError::WrongMasterKey)?;
+                if clear.get(&key.subject).is_some_and(|other| *other != opened) {
+                    return Err(RestoreKeysError::OtherKey { subject: key.subject });
+                }
+                clear.insert(key.subject, opened);
             }
-            subjects.push(key.subject.0);
-            wrapped.push(key.wrapped.as_deref());
+            if subjects.last() != Some(&key.subject.0) {
+                subjects.push(key.subject.0);
+                wrapped.push(key.wrapped.as_deref());
+            }
         }
         let mut transaction = self.database.pool().begin().await.map_err(unavailable)?;
         // A key never changes but to be destroyed, so what is not written is there already.

@@ -21,7 +21,7 @@ use freehold_ports::{
 };
 use sqlx::postgres::PgPool;
 
-use crate::database::{Database, Migration, OpenError, Part, failure};
+use crate::database::{Database, LIMIT, LONG_LIMIT, Migration, OpenError, Part, failure, within};
 use query::Planner;
 
 pub(crate) const SCHEMA: Part = Part {
@@ -52,8 +52,18 @@ impl PostgresReadModels {
     /// Any number of processes may.
     pub async fn open(database: Database) -> Result<Self, OpenError> {
         database.migrate(&SCHEMA).await?;
+        Ok(Self::new(database))
+    }
+
+    /// Opens the read models in a database, making and migrating nothing.
+    pub async fn open_read_only(database: Database) -> Result<Self, OpenError> {
+        database.require(&SCHEMA).await?;
+        Ok(Self::new(database))
+    }
+
+    fn new(database: Database) -> Self {
         let (writers, readers) = (database.row_writers(), database.row_readers());
-        Ok(Self { database, writers, readers, planner: Planner::default() })
+        Self { database, writers, readers, planner: Planner::default() }
     }
 
     /// What became of a failure to read a generation's table: the table may be gone with it.
@@ -88,7 +98,7 @@ fn is_gone(error: &ReadModelError) -> bool {
 #[async_trait]
 impl ReadModels for PostgresReadModels {
     async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
-        catalogue::generations(&self.writers, projection).await
+        within(LONG_LIMIT, unavailable, catalogue::generations(&self.writers, projection)).await
     }
 
     async fn create_generation(
@@ -101,8 +111,11 @@ impl ReadModels for PostgresReadModels {
             table.check_declaration()?;
             schema::check_names(table)?;
         }
-        catalogue::sweep(self.database.pool()).await;
-        catalogue::create(self.database.pool(), projection, version, tables).await
+        let create = async {
+            catalogue::sweep(self.database.pool()).await;
+            catalogue::create(self.database.pool(), projection, version, tables).await
+        };
+        within(LONG_LIMIT, unavailable, create).await
     }
 
     async fn prepare(&self, generation: GenerationId) -> Result<(), ReadModelError> {
@@ -111,7 +124,7 @@ impl ReadModels for PostgresReadModels {
 
     async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
         self.prepare(generation.clone()).await?;
-        catalogue::swap(self.database.pool(), &generation).await
+        within(LONG_LIMIT, unavailable, catalogue::swap(self.database.pool(), &generation)).await
     }
 
     async fn reopen(&self, generation: GenerationId) -> Result<(), ReadModelError> {
@@ -119,7 +132,12 @@ impl ReadModels for PostgresReadModels {
     }
 
     async fn drop_generation(&self, generation: GenerationId) -> Result<(), ReadModelError> {
-        catalogue::drop_generation(self.database.pool(), &generation).await
+        within(
+            LONG_LIMIT,
+            unavailable,
+            catalogue::drop_generation(self.database.pool(), &generation),
+        )
+        .await
     }
 
     async fn fetch(
@@ -129,7 +147,8 @@ impl ReadModels for PostgresReadModels {
         keys: Vec<Key>,
     ) -> Result<Vec<Row>, ReadModelError> {
         keys.iter().try_for_each(|key| table.check_key(&key.0))?;
-        match writer::fetch(&self.writers, &generation, table, &keys).await {
+        let rows = writer::fetch(&self.writers, &generation, table, &keys);
+        match within(LONG_LIMIT, unavailable, rows).await {
             Err(error) => Err(self.of_generation(&generation, error).await),
             fetched => fetched,
         }
@@ -148,7 +167,12 @@ impl ReadModels for PostgresReadModels {
                 RowChange::Delete(key) => table.check_key(&key.0),
             })?;
         }
-        writer::commit(&self.writers, &generation, from, to, &changes).await
+        within(
+            LONG_LIMIT,
+            unavailable,
+            writer::commit(&self.writers, &generation, from, to, &changes),
+        )
+        .await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
@@ -156,7 +180,8 @@ impl ReadModels for PostgresReadModels {
         schema::check_words(query.table, &query.filters)?;
         let mut attempt = 1;
         loop {
-            match query::page(&self.readers, &self.planner, projection, &query).await {
+            let answer = query::page(&self.readers, &self.planner, projection, &query);
+            match within(LIMIT, unavailable, answer).await {
                 Err(error) if is_gone(&error) && attempt < ATTEMPTS => attempt += 1,
                 answer => return answer,
             }
@@ -173,7 +198,8 @@ impl ReadModels for PostgresReadModels {
         schema::check_words(table, &filters)?;
         let mut attempt = 1;
         loop {
-            match query::count(&self.readers, &self.planner, projection, table, &filters).await {
+            let answer = query::count(&self.readers, &self.planner, projection, table, &filters);
+            match within(LIMIT, unavailable, answer).await {
                 Err(error) if is_gone(&error) && attempt < ATTEMPTS => attempt += 1,
                 answer => return answer,
             }
@@ -190,7 +216,8 @@ impl ReadModels for PostgresReadModels {
         if let Some(key) = &after {
             table.check_key(&key.0)?;
         }
-        match writer::scan(&self.writers, &generation, table, after.as_ref(), limit).await {
+        let rows = writer::scan(&self.writers, &generation, table, after.as_ref(), limit);
+        match within(LONG_LIMIT, unavailable, rows).await {
             Err(error) => Err(self.of_generation(&generation, error).await),
             scanned => scanned,
         }

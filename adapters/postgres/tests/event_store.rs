@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -13,12 +13,16 @@ use chrono::{DateTime, Utc};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CommandId, EventFilter, EventId,
     EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidRequest, LogName, NewEvent,
-    PayloadCodec, Provenance, RecordedEvent, RestoreBatch, RestoreLog as _, StreamId,
-    StreamVersion, Tag,
+    PayloadCodec, Provenance, RecordedAnswer, RecordedEvent, RestoreBatch, RestoreError,
+    RestoreLog as _, StreamId, StreamVersion, Tag,
 };
-use freehold_postgres::{Database, LogOptions, OpenError, PostgresEventStore, PostgresKeyVault};
+use freehold_postgres::{
+    Database, LogOptions, OpenError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
+};
 use freehold_test_stores::Schema;
 use futures_util::future::join_all;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 #[tokio::test]
@@ -61,7 +65,8 @@ async fn what_is_restored_fills_as_many_partitions_as_it_needs_and_outlives_the_
     let events = all(&store).await;
     let commands: Vec<_> = requests.iter().map(|request| request.command_id).collect();
     let answers = store.answers(&LogName::DOMAIN, &commands).await.unwrap();
-    let options = || LogOptions { partition_events: 500, ..LogOptions::default() };
+    let options =
+        || LogOptions { partition_events: NonZeroU64::new(500).unwrap(), ..LogOptions::default() };
     let restored = PostgresEventStore::open(to.database(), options()).await.unwrap();
     // Another process has the log open, and has heard of nothing.
     let beside = PostgresEventStore::open(to.database(), options()).await.unwrap();
@@ -251,6 +256,28 @@ async fn a_server_that_is_not_there_is_said_to_be_unavailable() {
 
 #[tokio::test]
 #[ignore = "set TEST_POSTGRES_URL"]
+async fn a_database_that_lacks_characters_is_refused() {
+    let schema = Schema::new();
+    let mut operator = schema.operator().await;
+    let name = format!("{}_ascii", schema.name());
+    let create = format!(
+        "CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'
+         TEMPLATE template0"
+    );
+    sqlx::query(&create).execute(&mut operator).await.unwrap();
+    let server = std::env::var("TEST_POSTGRES_URL").unwrap();
+    let (server, _) = server.split('?').next().unwrap().rsplit_once('/').unwrap();
+
+    let database = Database::at(&format!("{server}/{name}")).unwrap();
+    let opened = PostgresEventStore::open(database, LogOptions::default()).await;
+
+    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+    sqlx::query(&drop).execute(&mut operator).await.unwrap();
+    assert!(matches!(opened.err(), Some(OpenError::Encoding { .. })));
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
 async fn whoever_opened_the_log_before_its_epoch_was_raised_writes_no_more() {
     let schema = Schema::new();
     let old = open(&schema).await;
@@ -302,6 +329,8 @@ async fn opening_to_read_changes_nothing_and_takes_no_appends() {
     assert!(matches!(read().await.err(), Some(OpenError::Nothing)));
     let vault = PostgresKeyVault::open_read_only(schema.database(), &[7; 32]).await;
     assert!(vault.is_err());
+    let models = PostgresReadModels::open_read_only(schema.database()).await;
+    assert!(matches!(models.err(), Some(OpenError::Nothing)));
     let status = schema.database().status().await.unwrap();
     assert_eq!((status.migrations_known, status.logs.len(), status.bytes), (0, 0, 0));
 
@@ -375,7 +404,8 @@ async fn a_process_that_comes_back_to_a_log_without_its_events_writes_no_more() 
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn partitions_are_made_before_they_are_needed_and_also_after() {
     let schema = Schema::new();
-    let options = || LogOptions { partition_events: 50, ..LogOptions::default() };
+    let options =
+        || LogOptions { partition_events: NonZeroU64::new(50).unwrap(), ..LogOptions::default() };
     let stores = [
         Arc::new(open_named(&schema, options()).await),
         Arc::new(open_named(&schema, options()).await),
@@ -418,6 +448,60 @@ async fn a_command_id_is_forgotten_after_its_retention_and_not_before() {
         store.append(a_note("other")).await.unwrap();
         assert_sound(&store).await;
     }
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_dump_of_command_ids_that_are_old_enough_keeps_no_process_from_starting() {
+    let schema = Schema::new();
+    open_at(&schema, 40).await.close().await;
+    let mut operator = schema.operator().await;
+    let read = "BEGIN; SELECT FROM command";
+    sqlx::raw_sql(read).execute(&mut operator).await.unwrap();
+
+    open_at(&schema, 0).await.append(a_note("first")).await.unwrap();
+
+    sqlx::raw_sql("COMMIT").execute(&mut operator).await.unwrap();
+    let partitions = "SELECT count(*) FROM partition WHERE log_id IS NULL";
+    let count: i64 = sqlx::query_scalar(partitions).fetch_one(&mut operator).await.unwrap();
+    assert_eq!(count, 2, "one was made, none was dropped");
+    open_at(&schema, 0).await;
+    let count: i64 = sqlx::query_scalar(partitions).fetch_one(&mut operator).await.unwrap();
+    assert_eq!(count, 1);
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn answers_that_are_to_be_forgotten_are_passed_over_and_those_to_come_refused() {
+    let schema = Schema::new();
+    // The partitions of the first two are dropped; the third one's begins 23 days ago.
+    open_at(&schema, 40).await.close().await;
+    open_at(&schema, 30).await.close().await;
+    let store = open_at(&schema, 0).await;
+    let answered = |days: i64| RecordedAnswer {
+        command_id: CommandId::new(),
+        answer: Appended {
+            version: StreamVersion(0),
+            position: GlobalPosition(0),
+            events: 0,
+            repeated: false,
+        },
+        fingerprint: Fingerprint([1; 16]),
+        answered_at: Utc::now() - chrono::TimeDelta::days(days),
+    };
+    let [forgotten, kept, to_come] = [30, 20, -30].map(answered);
+    let restore = async |answers: &[RecordedAnswer]| {
+        let batch = RestoreBatch { events: Vec::new(), answers: answers.to_vec() };
+        store.restore(&LogName::DOMAIN, batch).await
+    };
+
+    restore(&[forgotten, kept]).await.unwrap();
+    let refused = restore(&[to_come]).await;
+
+    assert!(matches!(refused, Err(RestoreError::Invalid { .. })), "{refused:?}");
+    let asked = [forgotten, kept, to_come].map(|answer| answer.command_id);
+    let known = store.answers(&LogName::DOMAIN, &asked).await.unwrap();
+    assert_eq!(known.iter().map(|one| one.command_id).collect::<Vec<_>>(), [kept.command_id]);
 }
 
 #[tokio::test]
@@ -504,6 +588,67 @@ async fn a_process_is_woken_by_what_another_stores() {
     assert!(longest < Duration::from_millis(900), "{longest:?}");
 }
 
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_notification_alone_raises_no_head() {
+    let schema = Schema::new();
+    let store = open(&schema).await;
+    // Until it listens.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut operator = schema.operator().await;
+    for head in ["-1", "9223372036854775807", "18446744073709551615"] {
+        let sql = "SELECT pg_notify('freehold_' || left(md5(current_schema()), 16), '1 ' || $1)";
+        sqlx::query(sql).bind(head).execute(&mut operator).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    let head = store.append(a_note("first")).await.unwrap().position;
+
+    assert_eq!(*store.subscribe_head(&LogName::DOMAIN).borrow(), head);
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_server_that_vanished_costs_an_append_seconds_and_not_its_outcome() {
+    let schema = Schema::new();
+    let place = schema.database().place();
+    let (line, vanish) = line_to(place.clone()).await;
+    let url = schema.url().replacen(&place, &line, 1);
+    assert_ne!(url, schema.url());
+    let store = PostgresEventStore::open(Database::at(&url).unwrap(), LogOptions::default());
+    let store = store.await.unwrap();
+    store.append(a_note("before")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    vanish.send_replace(());
+
+    let appended = store.append(a_note("after"));
+
+    let appended = tokio::time::timeout(Duration::from_secs(20), appended).await.unwrap();
+    assert_eq!(appended.unwrap().position, GlobalPosition(2));
+}
+
+/// Leads to a server, which vanishes from the connections there are whenever that is said: they
+/// stay open and nothing passes any more. Later connections reach it.
+async fn line_to(server: String) -> (String, watch::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let line = listener.local_addr().unwrap().to_string();
+    let (vanish, vanished) = watch::channel(());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (server, mut vanished) = (server.clone(), vanished.clone());
+            vanished.mark_unchanged();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    _ = vanished.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (line, vanish)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn a_name_that_the_server_cannot_store_is_refused_and_harms_no_other() {
@@ -583,6 +728,10 @@ async fn what_contradicts_itself_is_found() {
           WHERE position = 3",
         ),
         ("INSERT INTO log_head VALUES (1, 6, 0)", "DELETE FROM log_head WHERE position = 6"),
+        (
+            "UPDATE command SET version = 2 WHERE position = 3",
+            "UPDATE command SET version = 1 WHERE position = 3",
+        ),
         ("UPDATE event SET recorded_at = 0 WHERE position = 3", "SELECT"),
     ] {
         sqlx::query(damage).execute(&mut operator).await.unwrap();
@@ -688,6 +837,13 @@ impl Clock for SetClock {
 
 async fn open(schema: &Schema) -> PostgresEventStore {
     open_named(schema, LogOptions::default()).await
+}
+
+/// As it was opened so many days ago.
+async fn open_at(schema: &Schema, days: i64) -> PostgresEventStore {
+    let then = Utc::now() - chrono::TimeDelta::days(days);
+    let clock = Arc::new(SetClock(AtomicI64::new(then.timestamp_micros())));
+    open_named(schema, LogOptions { clock, ..LogOptions::default() }).await
 }
 
 /// Its sessions carry the schema's name, so that a test ends no others.

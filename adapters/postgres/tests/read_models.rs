@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freehold_ports::{
-    Column, ColumnKind, Filter, GenerationId, GlobalPosition, Key, Order, Page, Query,
-    ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
+    Column, ColumnKind, Filter, GenerationId, GenerationState, GlobalPosition, Key, Order, Page,
+    Query, ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
 };
 use freehold_postgres::{Database, PostgresReadModels};
 use sqlx::Executor as _;
@@ -106,6 +106,33 @@ async fn active(
 }
 
 /// A new release queries what the old one built until its own generation is ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_generation_that_is_dropped_while_it_is_activated_retires_no_other() {
+    let schema = Schema::new();
+    let models = Arc::new(PostgresReadModels::open(schema.database()).await.unwrap());
+    let old = models.create_generation("listings", 1, &[]).await.unwrap();
+    models.activate(old).await.unwrap();
+    let new = models.create_generation("listings", 2, &[]).await.unwrap();
+    // Another process in the middle of dropping it.
+    let mut operator = schema.operator().await;
+    let drop = "BEGIN; DELETE FROM generation WHERE projection = 'listings' AND number = 2";
+    sqlx::raw_sql(drop).execute(&mut operator).await.unwrap();
+
+    let activating = tokio::spawn({
+        let models = models.clone();
+        async move { models.activate(new).await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sqlx::raw_sql("COMMIT").execute(&mut operator).await.unwrap();
+
+    let activated = activating.await.unwrap();
+    assert!(matches!(activated, Err(ReadModelError::NoGeneration(_))), "{activated:?}");
+    let left = models.generations("listings").await.unwrap();
+    let left: Vec<_> = left.iter().map(|one| (one.id.number, one.state)).collect();
+    assert_eq!(left, [(1, GenerationState::Active)]);
+}
+
 #[tokio::test]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn a_generation_of_another_declaration_answers_with_nulls_for_what_it_lacks() {

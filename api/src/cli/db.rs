@@ -388,6 +388,7 @@ impl From<StoresError> for CliError {
                     OpenError::Login { .. }
                     | OpenError::Forbidden { .. }
                     | OpenError::OldServer { .. }
+                    | OpenError::Encoding { .. }
                     | OpenError::NewerSchema { .. }
                     | OpenError::OtherMigration { .. }
                     | OpenError::NoReplica,

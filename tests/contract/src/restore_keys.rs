@@ -22,6 +22,7 @@ macro_rules! restore_keys_suite {
                 a_key_that_was_destroyed_stays_destroyed,
                 a_key_destroyed_since_does_not_come_back,
                 a_key_destroyed_where_it_came_from_is_destroyed,
+                of_a_subject_given_twice_the_erasure_counts,
                 another_master_key_is_refused,
                 another_key_of_one_subject_stops_the_whole_batch,
             ]
@@ -128,6 +129,20 @@ pub async fn a_key_destroyed_where_it_came_from_is_destroyed(vaults: AllVaults) 
     assert_eq!(changed, 1);
     let left = vaults.to.keys_for_reading(&subjects).await.unwrap();
     assert_eq!(left.keys().collect::<Vec<_>>(), [&subjects[1]]);
+}
+
+/// A batch put together from two copies names a subject twice.
+pub async fn of_a_subject_given_twice_the_erasure_counts(vaults: AllVaults) {
+    let subjects = subjects(3);
+    vaults.from.keys_for_writing(&subjects).await.unwrap();
+    let keys = taken(&vaults.from).await;
+    let erased = |at: usize| WrappedKey { wrapped: None, ..keys[at].clone() };
+    let twice = [&keys[0], &keys[0], &keys[1], &erased(1), &erased(2), &keys[2]];
+
+    vaults.to.restore_keys(twice.into_iter().cloned().collect()).await.unwrap();
+
+    let left = taken(&vaults.to).await;
+    assert_eq!(left, [keys[0].clone(), erased(1), erased(2)]);
 }
 
 /// Keys that could not be used are not stored.

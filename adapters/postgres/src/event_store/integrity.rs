@@ -59,12 +59,21 @@ const QUESTIONS: &[(&str, &str)] = &[
                  = (sent.position, sent.tenant_id, sent.tag)
          WHERE told.position IS NULL OR sent.position IS NULL LIMIT 1",
     ),
+    (
+        "the answer of a command is not what it stored at position",
+        "SELECT command.position::text FROM command
+         LEFT JOIN event ON event.log_id = command.log_id AND event.position = command.position
+         WHERE command.log_id = $1 AND events > 0
+         AND (event.command_id = command.command_id AND event.version = command.version)
+             IS NOT TRUE LIMIT 1",
+    ),
 ];
 
 impl PostgresEventStore {
     /// What is wrong with the logs, in words; empty if nothing is.
     ///
-    /// Positions and versions are gapless and in order, heads agree, tags and their index agree.
+    /// Positions and versions are gapless and in order, heads agree, tags and their index agree,
+    /// answers that are remembered name the events of their commands.
     /// Looks at one moment; appends go on meanwhile.
     pub async fn check_integrity(&self) -> Result<Vec<String>, ReadError> {
         let mut found = Vec::new();

@@ -3,6 +3,7 @@
 //!
 //! Every process does all of it; the server lets one at a time, and again is nothing.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::LogRow;
-use crate::database::{Database, PoolStatus};
+use crate::database::{Database, LIMIT, PoolStatus, within};
 
 /// How often partitions are looked after: far more often than a log fills one.
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -129,7 +130,8 @@ impl Keeper {
             sleep(KEEP_INTERVAL).await;
             for log in &*self.logs {
                 let now = self.clock.now();
-                if let Err(error) = self.partitions.keep(self.database.pool(), log, now).await {
+                let kept = self.partitions.keep(self.database.pool(), log, now);
+                if let Err(error) = within(LIMIT, identity, kept).await {
                     tracing::warn!(log = %log.name, %error, "partitions not kept, trying again");
                 }
             }
@@ -140,8 +142,9 @@ impl Keeper {
         loop {
             for log in &*self.logs {
                 let standing = sqlx::query_as(STANDING).bind(log.id).bind(log.epoch);
+                let standing = standing.fetch_optional(self.database.pool());
                 let standing: Result<Option<(i64, bool, i64)>, _> =
-                    standing.fetch_optional(self.database.pool()).await;
+                    within(LIMIT, identity, standing).await;
                 match standing {
                     Ok(Some((head, true, room))) => {
                         raise(log, head);
@@ -179,7 +182,7 @@ impl Keeper {
                 }
                 let news = format!("SELECT pg_notify(({CHANNEL}), $1)");
                 let news = sqlx::query(&news).bind(format!("{} {head}", log.id));
-                match news.execute(self.database.pool()).await {
+                match within(LIMIT, identity, news.execute(self.database.pool())).await {
                     Ok(_) => *told = head,
                     Err(error) => tracing::debug!(%error, "other processes not told"),
                 }
@@ -199,15 +202,20 @@ impl Keeper {
     }
 
     async fn listen(&self, held: &PgPool) -> Result<(), sqlx::Error> {
-        let channel: String = sqlx::query_scalar(CHANNEL).fetch_one(self.database.pool()).await?;
+        let channel = sqlx::query_scalar(CHANNEL).fetch_one(self.database.pool());
+        let channel: String = within(LIMIT, identity, channel).await?;
         let mut listener = PgListener::connect_with(held).await?;
         listener.listen(&channel).await?;
         loop {
             let news = listener.recv().await?;
             let Some((id, head)) = news.payload().split_once(' ') else { continue };
             let log = self.logs.iter().find(|log| log.id.to_string() == id);
-            if let (Some(log), Ok(head)) = (log, head.parse()) {
-                raise(log, head);
+            // Anybody may notify, so it only says that there is something to look at.
+            if let (Some(log), Ok(head)) = (log, head.parse::<u64>())
+                && GlobalPosition(head) > head_of(log)
+            {
+                let head = sqlx::query_scalar(HEAD).bind(log.id).fetch_one(self.database.pool());
+                raise(log, within(LIMIT, identity, head).await?);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! rather than handed to a function: nothing is decided, and every row has its own time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
+use std::convert::{Infallible, identity};
 use std::num::NonZeroU32;
 
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use super::keeping::Keeper;
 use super::reader::unavailable as unreadable;
 use super::writer::{NO_PARTITION, number_names};
 use super::{LONGEST_NAME, LogRow, PostgresEventStore};
+use crate::database::{LIMIT, LONG_LIMIT, within};
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
@@ -92,8 +93,8 @@ impl RestoreLog for PostgresEventStore {
         log: &LogName,
         commands: &[CommandId],
     ) -> Result<Vec<RecordedAnswer>, ReadError> {
-        let answers = answers(self.reader.pool(), self.log(log)?, commands).await;
-        answers.map_err(unreadable)
+        let answers = answers(self.reader.pool(), self.log(log)?, commands);
+        within(LIMIT, identity, answers).await.map_err(unreadable)
     }
 
     async fn answers_without_events(
@@ -102,13 +103,12 @@ impl RestoreLog for PostgresEventStore {
         after: Option<CommandId>,
         limit: NonZeroU32,
     ) -> Result<Vec<RecordedAnswer>, ReadError> {
-        let found: Vec<Answer> = sqlx::query_as(WITHOUT_EVENTS)
+        let found = sqlx::query_as(WITHOUT_EVENTS)
             .bind(self.log(log)?.id)
             .bind(after.map(|command| command.0))
             .bind(i64::from(limit.get()))
-            .fetch_all(self.reader.pool())
-            .await
-            .map_err(unreadable)?;
+            .fetch_all(self.reader.pool());
+        let found: Vec<Answer> = within(LIMIT, identity, found).await.map_err(unreadable)?;
         Ok(found.into_iter().map(|answer| answer.0).collect())
     }
 
@@ -120,11 +120,15 @@ impl RestoreLog for PostgresEventStore {
             });
         };
         let log = self.log(log).map_err(|_| RestoreError::UnknownLog(log.clone()))?;
-        let stored = match restore(self.database.pool(), log, &batch).await {
+        let ahead = partitions.command_retention.as_micros() as i64 / 2;
+        check_times(&batch, clock.now().timestamp_micros().saturating_add(ahead))?;
+        let store =
+            || within(LONG_LIMIT, Failed::Driver, restore(self.database.pool(), log, &batch));
+        let stored = match store().await {
             Err(failed) if failed.for_want_of_a_partition() => {
                 let kept = partitions.keep(self.database.pool(), log, clock.now()).await;
                 kept.map_err(unavailable)?;
-                restore(self.database.pool(), log, &batch).await
+                store().await
             }
             stored => stored,
         };
@@ -153,6 +157,17 @@ fn check_names(batch: &RestoreBatch) -> Result<(), RestoreError> {
                 let what = format!("the name {shown:?} has more than 1,000 bytes or a NUL");
                 return Err(RestoreError::Invalid { position: event.position, what });
             }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses answers from so far ahead that no partition is made for them.
+fn check_times(batch: &RestoreBatch, latest: i64) -> Result<(), RestoreError> {
+    for RecordedAnswer { command_id, answer, answered_at, .. } in &batch.answers {
+        if answered_at.timestamp_micros() > latest {
+            let what = format!("command {command_id} was answered in the future, {answered_at}");
+            return Err(RestoreError::Invalid { position: answer.position, what });
         }
     }
     Ok(())
@@ -287,7 +302,10 @@ async fn insert_answers(
              (log_id, answered_at, version, position, events, command_id, fingerprint)
          SELECT $1, at, version, position, events, id, fingerprint
          FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[], $7::uuid[])
-             AS restored (at, version, position, events, id, fingerprint)",
+             AS restored (at, version, position, events, id, fingerprint)
+         -- Those before the first partition were to be forgotten by now.
+         WHERE (at >= (SELECT nullif(min(lower), 0) FROM partition WHERE log_id IS NULL))
+             IS NOT FALSE",
     )
     .bind(log.id)
     .bind(times.collect::<Vec<_>>())

@@ -131,7 +131,7 @@ impl Writer {
         }
         if let Some(open) = session
             && open.used.elapsed() > TRUSTED_FOR
-            && open.connection.ping().await.is_err()
+            && !crate::database::answers(&mut open.connection).await
         {
             *session = None;
         }

@@ -277,18 +277,23 @@ pub(super) async fn swap(pool: &PgPool, generation: &GenerationId) -> Result<(),
         .execute(&mut *transaction)
         .await
         .map_err(unavailable)?;
-    checkpoint(&mut *transaction, generation).await?;
+    let mut activated = 0;
     for (state, condition) in
         [("retired", "number <> $3 AND state = 'active'"), ("active", "number = $3")]
     {
         let sql = format!("UPDATE generation SET state = $1 WHERE projection = $2 AND {condition}");
-        sqlx::query(&sql)
+        let changed = sqlx::query(&sql)
             .bind(state)
             .bind(&*generation.projection)
             .bind(i64::from(generation.number))
             .execute(&mut *transaction)
             .await
             .map_err(unavailable)?;
+        activated = changed.rows_affected();
+    }
+    // Another process may have dropped it, also while its row was waited for: nothing is retired.
+    if activated != 1 {
+        return Err(ReadModelError::NoGeneration(generation.clone()));
     }
     transaction.commit().await.map_err(unavailable)
 }

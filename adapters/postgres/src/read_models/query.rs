@@ -136,7 +136,15 @@ pub(super) async fn page(
     let wanted = query.limit.get() as usize;
     let mut rows = match scope.finds_words(&query.filters) {
         true => scope.rows(query, wanted + 1).await?,
-        false => scope.rows_by_their_texts(query, wanted + 1).await?,
+        false => {
+            let mut rows = Vec::new();
+            let take = |row| {
+                rows.push(row);
+                rows.len() <= wanted
+            };
+            scope.by_their_texts(query, take).await?;
+            rows
+        }
     };
     reader.commit().await.map_err(unavailable)?;
     let has_more = rows.len() > wanted;
@@ -162,7 +170,13 @@ pub(super) async fn count(
     let counted = match scope.finds_words(filters) {
         true => scope.count(filters).await?,
         false => {
-            scope.rows_by_their_texts(&everything(table, filters), usize::MAX).await?.len() as u64
+            let mut counted = 0;
+            let take = |_| {
+                counted += 1;
+                true
+            };
+            scope.by_their_texts(&everything(table, filters), take).await?;
+            counted
         }
     };
     reader.commit().await.map_err(unavailable)?;
@@ -408,13 +422,14 @@ impl<'a> Scope<'a> {
         self.reader.execute(settings).await.map(drop).map_err(unavailable)
     }
 
-    /// The first rows of the answer in a generation that was made without the words asked for:
-    /// those of the other filters, as many as it takes, and their texts are looked through here.
-    async fn rows_by_their_texts(
+    /// Hands out the rows of the answer, until told to stop, in a generation that was made without
+    /// the words asked for: a page of the other filters' rows after the other, and their texts are
+    /// looked through here.
+    async fn by_their_texts(
         &mut self,
         query: &Query,
-        wanted: usize,
-    ) -> Result<Vec<Row>, ReadModelError> {
+        mut take: impl FnMut(Row) -> bool + Send,
+    ) -> Result<(), ReadModelError> {
         const AT_ONCE: usize = 1_000;
         let mut texts = Vec::new();
         let mut rest = query.clone();
@@ -425,15 +440,13 @@ impl<'a> Scope<'a> {
             }
             _ => true,
         });
-        let mut rows = Vec::new();
         loop {
             let met = self.rows(&rest, AT_ONCE).await?;
             let ends = met.len() < AT_ONCE;
             let reached = met.last().map(|row| self.place_of(row, query));
-            rows.extend(met.into_iter().filter(|row| self.has_words(row, &texts)));
-            if ends || rows.len() >= wanted {
-                rows.truncate(wanted);
-                return Ok(rows);
+            let mut meant = met.into_iter().filter(|row| self.has_words(row, &texts));
+            if !meant.all(&mut take) || ends {
+                return Ok(());
             }
             let end = if query.backwards { &mut rest.before } else { &mut rest.after };
             *end = reached;
