@@ -440,6 +440,10 @@ impl Database {
             // It starts, stops or recovers.
             (_, Some("57P01" | "57P02" | "57P03")) => OpenError::Unreachable { at, source },
             (sqlx::Error::Tls(_), _) => OpenError::Tls { at, source },
+            // A certificate is refused in the middle of reading.
+            (sqlx::Error::Io(io), _) if io.kind() == std::io::ErrorKind::InvalidData => {
+                OpenError::Tls { at, source }
+            }
             (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut, _) => {
                 OpenError::Unreachable { at, source }
             }
