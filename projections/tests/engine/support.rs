@@ -470,16 +470,20 @@ impl InterposedStore for Choppy {
 }
 
 /// Read models that fail now and then, before a commit or after it was stored; and that count.
-pub(crate) struct Flaky<M> {
-    models: M,
+pub(crate) struct Flaky {
+    models: Arc<dyn ReadModels>,
     dice: Dice,
     /// One call in so many fails.
     fails_one_in: u64,
     pub(crate) fetches: AtomicU64,
 }
 
-impl<M> Flaky<M> {
-    pub(crate) fn new(models: M, seed: u64, fails_one_in: u64) -> Arc<Interposed<Self>> {
+impl Flaky {
+    pub(crate) fn new(
+        models: Arc<dyn ReadModels>,
+        seed: u64,
+        fails_one_in: u64,
+    ) -> Arc<Interposed<Self>> {
         let (dice, fetches) = (Dice::new(seed), AtomicU64::new(0));
         Arc::new(Interposed(Self { models, dice, fails_one_in, fetches }))
     }
@@ -493,9 +497,9 @@ impl<M> Flaky<M> {
 }
 
 #[async_trait]
-impl<M: ReadModels> InterposedModels for Flaky<M> {
+impl InterposedModels for Flaky {
     fn behind(&self) -> &dyn ReadModels {
-        &self.models
+        &*self.models
     }
 
     async fn fetch(
