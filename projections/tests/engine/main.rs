@@ -1,47 +1,64 @@
-//! What the engine promises, with real SQLite files, and stores that fail on purpose.
+//! What the engine promises, on real stores, and on stores that fail on purpose.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
-use std::path::Path;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use freehold_memory::MemoryEventStore;
 use freehold_ports::{
-    EventStore, GenerationId, GenerationState, GlobalPosition, LogName, ReadModels, RowChange,
-    TableChanges,
+    EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName, ReadModels, RowChange,
+    SystemClock, TableChanges,
 };
 use freehold_projections::{
     Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus, TypedRow as _,
 };
-use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteReadModels};
+use freehold_test_stores::{Log, Place};
 use proptest::prelude::*;
 
 use support::*;
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn memory_log() -> Arc<MemoryEventStore> {
-    Arc::new(MemoryEventStore::default())
+/// Where a log is, and where its read models are.
+struct Shop {
+    logs: Place,
+    read_models: Place,
 }
 
-fn models_in(folder: &Path) -> Arc<SqliteReadModels> {
-    Arc::new(SqliteReadModels::open(folder).unwrap())
-}
+impl Shop {
+    /// One whose read models are opened again, or several times.
+    fn new() -> Self {
+        Self { logs: Place::in_memory(), read_models: Place::on_disk() }
+    }
 
-async fn settled<const V: u32>(log: &Arc<MemoryEventStore>, folder: &Path) {
-    let projections = engine(log.clone(), models_in(folder), Shelves::<V>::default());
-    projections.start();
-    let mut live = projections.live("shelves").unwrap();
-    let up = live.wait_for(|status| status.state == SubscriptionState::Live);
-    tokio::time::timeout(SOON, up).await.unwrap().unwrap();
-    let head = log.head(&LogName::DOMAIN).await.unwrap();
-    reach(&projections, head).await;
-    projections.stop().await;
+    fn in_memory() -> Self {
+        Self { logs: Place::in_memory(), read_models: Place::in_memory() }
+    }
+
+    async fn log(&self) -> Arc<dyn Log> {
+        self.logs.log(Arc::new(SystemClock)).await
+    }
+
+    async fn models(&self) -> Arc<dyn ReadModels> {
+        self.read_models.models().await
+    }
+
+    /// Follows the log to its end and stops.
+    async fn settled<const V: u32>(&self, log: &Arc<dyn Log>) {
+        let projections = engine(log.clone(), self.models().await, Shelves::<V>::default());
+        projections.start();
+        let mut live = projections.live("shelves").unwrap();
+        let up = live.wait_for(|status| status.state == SubscriptionState::Live);
+        tokio::time::timeout(SOON, up).await.unwrap().unwrap();
+        let head = log.head(&LogName::DOMAIN).await.unwrap();
+        reach(&projections, head).await;
+        projections.stop().await;
+    }
 }
 
 fn in_a_runtime<T>(test: impl Future<Output = T>) -> T {
@@ -65,15 +82,14 @@ proptest! {
     ) {
         in_a_runtime(async {
             let dice = Dice::new(seed);
-            let folder = tempfile::tempdir().unwrap();
-            let store = Choppy::new(memory_log(), seed ^ 1, 20);
+            let shop = Shop::new();
+            let store = Choppy::new(shop.log().await, seed ^ 1, 20);
             let mut events = Vec::new();
             for (run, count) in parts.into_iter().enumerate() {
                 let more = dice.events(count);
                 let head = append(&*store, &more).await;
                 events.extend(more);
-                let models = SqliteReadModels::open(folder.path()).unwrap();
-                let models = Flaky::new(models, seed ^ run as u64, 12);
+                let models = Flaky::new(shop.models().await, seed ^ run as u64, 12);
                 let projections = engine(store.clone(), models, Shelves::<1>::default());
                 projections.start();
                 if dice.below(3) == 0 {
@@ -84,7 +100,7 @@ proptest! {
                 }
                 projections.stop().await;
             }
-            let models = models_in(folder.path());
+            let models = shop.models().await;
             let projections = engine(store.clone(), models.clone(), Shelves::<1>::default());
             projections.start();
             let head = store.head(&LogName::DOMAIN).await.unwrap();
@@ -101,45 +117,43 @@ proptest! {
 /// Every runtime is torn down in the middle of its work; nothing is lost or counted twice.
 #[test]
 fn an_engine_torn_down_anywhere_loses_and_doubles_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
     let dice = Dice::new(7);
     let events = dice.events(20_000);
-    in_a_runtime(append(&*log, &events));
+    in_a_runtime(async { append(&*shop.log().await, &events).await });
     for round in 0..15 {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let store = Choppy::new(log.clone(), round, u64::MAX);
-        let _entered = runtime.enter();
-        let models = models_in(folder.path());
-        engine(store, models, Shelves::<1>::default()).start();
+        runtime.block_on(async {
+            let store = Choppy::new(shop.log().await, round, u64::MAX);
+            engine(store, shop.models().await, Shelves::<1>::default()).start();
+        });
         std::thread::sleep(Duration::from_millis(dice.below(40)));
-        drop(_entered);
         runtime.shutdown_background();
     }
     in_a_runtime(async {
-        settled::<1>(&log, folder.path()).await;
-        let (items, shelves, _) = shown(&*models_in(folder.path())).await;
+        shop.settled::<1>(&shop.log().await).await;
+        let (items, shelves, _) = shown(&*shop.models().await).await;
         assert_eq!((items, shelves), plain(&events));
     });
 }
 
-const FOLDER: &str = "FREEHOLD_TEST_FOLDER";
+const PLACE: &str = "FREEHOLD_TEST_PLACE";
 
 /// Not a test of its own: what the next test starts and kills.
 #[test]
 #[ignore = "started by a_killed_process_loses_and_doubles_nothing"]
 fn child_that_is_killed() {
-    let Some(folder) = std::env::var_os(FOLDER).map(std::path::PathBuf::from) else { return };
+    let Ok(address) = std::env::var(PLACE) else { return };
+    let place = Place::at(&address);
     in_a_runtime(async {
-        let store = SqliteEventStore::open(&folder, LogOptions::default()).unwrap();
-        let store = Arc::new(store);
-        let store = Choppy::new(store, 3, u64::MAX);
-        let projections = engine(store, models_in(&folder), Shelves::<1>::default());
+        let store = Choppy::new(place.log(Arc::new(SystemClock)).await, 3, u64::MAX);
+        let projections = engine(store, place.models().await, Shelves::<1>::default());
         projections.start();
+        println!("started");
         tokio::time::sleep(Duration::from_secs(60)).await;
     });
 }
@@ -147,33 +161,30 @@ fn child_that_is_killed() {
 /// A process is killed (its id, no warning) again and again while it fills and follows.
 #[test]
 fn a_killed_process_loses_and_doubles_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let place = Place::on_disk();
     let dice = Dice::new(11);
     let events = dice.events(30_000);
-    in_a_runtime(async {
-        let store = SqliteEventStore::open(folder.path(), LogOptions::default()).unwrap();
-        append(&store, &events).await;
-        store.close().await;
-    });
+    in_a_runtime(async { append(&*place.log(Arc::new(SystemClock)).await, &events).await });
     for _ in 0..8 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_that_is_killed", "--ignored", "--nocapture"])
-            .env(FOLDER, folder.path())
-            .stdout(Stdio::null())
+            .env(PLACE, place.address())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(20 + dice.below(150)));
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().contains("started")), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(dice.below(150)));
         child.kill().unwrap();
         child.wait().unwrap();
     }
     in_a_runtime(async {
-        let store = SqliteEventStore::open(folder.path(), LogOptions::default()).unwrap();
-        let store = Arc::new(store);
-        let models = models_in(folder.path());
+        let store = place.log(Arc::new(SystemClock)).await;
+        let models = place.models().await;
         let before = models.generations("shelves").await.unwrap();
         assert!(!before.is_empty(), "the children did something before they were killed");
-        let projections = engine(store.clone(), models.clone(), Shelves::<1>::default());
+        let projections = engine(store, models.clone(), Shelves::<1>::default());
         projections.start();
         reach(&projections, GlobalPosition(30_000)).await;
         projections.stop().await;
@@ -185,8 +196,8 @@ fn a_killed_process_loses_and_doubles_nothing() {
 /// What cannot be handled stops its subscription where everybody sees it, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let dice = Dice::new(1);
     let before = dice.events(50);
     append(&*log, &before).await;
@@ -196,7 +207,7 @@ async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
     let head = append(&*log, &after).await;
     let shelves = Shelves::<1>::default();
     let refuses = shelves.refuses.clone();
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     settle_first(&models, &log, &before).await;
     refuses.store(true, Ordering::Relaxed);
     let projections = engine(log.clone(), models.clone(), shelves).with(Counting);
@@ -228,12 +239,9 @@ async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
 }
 
 /// Brings the model to the events before the poison, so that there is something to show.
-async fn settle_first(
-    models: &Arc<SqliteReadModels>,
-    log: &Arc<MemoryEventStore>,
-    events: &[ShopEvent],
-) {
-    let store = Arc::new(MemoryEventStore::default());
+async fn settle_first(models: &Arc<dyn ReadModels>, log: &Arc<dyn Log>, events: &[ShopEvent]) {
+    let place = Place::in_memory();
+    let store = place.log(Arc::new(SystemClock)).await;
     let head = append(&*store, events).await;
     assert!(head <= log.head(&LogName::DOMAIN).await.unwrap());
     let projections = engine(store, models.clone(), Shelves::<1>::default());
@@ -246,8 +254,9 @@ async fn settle_first(
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_and_unreadable_events_are_failures() {
     for (event_type, payload) in [("Sold", "{}"), ("Worn", "{"), ("Worn", "{\"is\":\"Worn\"}")] {
-        let log = memory_log();
-        let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+        let shop = Shop::in_memory();
+        let log = shop.log().await;
+        let models = shop.models().await;
         let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
         projections.start();
         let good = append(&*log, &[ShopEvent::Placed { item: 1, shelf: 1 }]).await;
@@ -267,12 +276,12 @@ async fn unknown_and_unreadable_events_are_failures() {
 /// Readers see the old model, whole and never older than before, until they see the new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rebuild_beside_live_reads_and_writes_is_never_seen_half_done() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let dice = Dice::new(5);
     let mut events = dice.events(30_000);
     let head = append(&*log, &events).await;
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
     projections.start();
     reach(&projections, head).await;
@@ -332,11 +341,11 @@ async fn a_rebuild_beside_live_reads_and_writes_is_never_seen_half_done() {
 /// A rebuild that meets a poison event leaves readers with what they had.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_that_fails_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let events = [Dice::new(2).events(100), vec![ShopEvent::Placed { item: BAD_ITEM, shelf: 1 }]];
     let head = append(&*log, &events.concat()).await;
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let shelves = Shelves::<1>::default();
     let refuses = shelves.refuses.clone();
     let projections = engine(log.clone(), models.clone(), shelves);
@@ -357,12 +366,12 @@ async fn a_rebuild_that_fails_changes_nothing() {
 /// Rolling back is quick, catches up first, and can itself be undone.
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_back_swaps_to_the_generation_before() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let dice = Dice::new(9);
     let mut events = dice.events(500);
     append(&*log, &events).await;
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
     let none = projections.roll_back("shelves").await;
     assert!(matches!(none, Err(ProjectionError::NoEarlier("shelves"))), "{none:?}");
@@ -398,11 +407,11 @@ async fn rolling_back_swaps_to_the_generation_before() {
 /// A roll back that ended half way is done by the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_roll_back_that_was_not_finished_is_done_by_the_next_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     append(&*log, &Dice::new(20).events(100)).await;
-    settled::<1>(&log, folder.path()).await;
-    let models = models_in(folder.path());
+    shop.settled::<1>(&log).await;
+    let models = shop.models().await;
     let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
     projections.rebuild("shelves").unwrap().finished().await.unwrap();
     let first = models.generations("shelves").await.unwrap().remove(0);
@@ -417,11 +426,11 @@ async fn a_roll_back_that_was_not_finished_is_done_by_the_next_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_back_goes_to_what_answered_before_also_after_a_roll_back() {
     for restarts in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
-        let log = memory_log();
+        let shop = Shop::new();
+        let log = shop.log().await;
         append(&*log, &Dice::new(12).events(100)).await;
-        settled::<1>(&log, folder.path()).await;
-        let models = models_in(folder.path());
+        shop.settled::<1>(&log).await;
+        let models = shop.models().await;
         let mut projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
         let mut seen = Vec::new();
         for step in ["rebuild", "back", "rebuild", "back", "back", "rebuild", "rebuild", "back"] {
@@ -445,11 +454,11 @@ async fn rolling_back_goes_to_what_answered_before_also_after_a_roll_back() {
 /// Generations that another process swaps and drops are no failure of the live subscription.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_dropped_by_another_process_is_no_failure() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let dice = Dice::new(13);
     let head = append(&*log, &dice.events(100)).await;
-    let live = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let live = engine(log.clone(), shop.models().await, Shelves::<1>::default());
     live.start();
     reach(&live, head).await;
     let mut watched = live.live("shelves").unwrap();
@@ -463,7 +472,7 @@ async fn a_generation_dropped_by_another_process_is_no_failure() {
         failed(&status.await.unwrap())
     });
 
-    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let other = engine(log.clone(), shop.models().await, Shelves::<1>::default());
     for _ in 0..2 {
         other.rebuild("shelves").unwrap().finished().await.unwrap();
     }
@@ -472,17 +481,17 @@ async fn a_generation_dropped_by_another_process_is_no_failure() {
     live.stop().await;
 
     assert_eq!(failed.await.unwrap(), None);
-    let (_, checkpoint) = all::<ShelfRow>(&*models_in(folder.path())).await;
+    let (_, checkpoint) = all::<ShelfRow>(&*shop.models().await).await;
     assert_eq!(checkpoint, head, "it went on with the generation that answers");
 }
 
 /// Events of no interest count where following ends: nothing is behind that has seen everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_seen_is_stored_at_a_stop_and_at_a_swap() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let noise = async || append_raw(&*log, "note-1", [("Noted", b"{}".to_vec())]).await;
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let checkpoints = async || {
         let generations = models.generations("shelves").await.unwrap();
         generations.iter().map(|generation| generation.checkpoint).collect::<Vec<_>>()
@@ -508,12 +517,12 @@ async fn what_was_seen_is_stored_at_a_stop_and_at_a_swap() {
 /// where they are until it is told to go back.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_builds_beside_the_old_model_and_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let placed = ShopEvent::Placed { item: 1, shelf: 1 };
     append(&*log, &[placed, ShopEvent::Worn { item: 1 }]).await;
-    settled::<1>(&log, folder.path()).await;
-    let models = models_in(folder.path());
+    shop.settled::<1>(&log).await;
+    let models = shop.models().await;
     let wear = async || all::<ItemRow>(&*models).await.0[0].wear;
     let versions = async || {
         let generations = models.generations("shelves").await.unwrap();
@@ -521,10 +530,10 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     };
     assert_eq!(wear().await, 1);
 
-    settled::<2>(&log, folder.path()).await;
+    shop.settled::<2>(&log).await;
     assert_eq!(wear().await, 2);
     append(&*log, &[ShopEvent::Worn { item: 1 }]).await;
-    settled::<2>(&log, folder.path()).await;
+    shop.settled::<2>(&log).await;
     assert_eq!(wear().await, 4);
     let two = engine(log.clone(), models.clone(), Shelves::<2>::default());
     let refused = two.roll_back("shelves").await;
@@ -545,22 +554,22 @@ async fn another_version_builds_beside_the_old_model_and_back() {
     assert_eq!(wear().await, 3);
     one.stop().await;
 
-    settled::<2>(&log, folder.path()).await;
+    shop.settled::<2>(&log).await;
     assert_eq!(wear().await, 6);
 }
 
 /// What was waited for is in what queries read, also right after another process swapped it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_that_was_waited_for_is_in_what_another_process_swapped_in() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let dice = Dice::new(15);
     let head = append(&*log, &dice.events(100)).await;
-    let live = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let live = engine(log.clone(), shop.models().await, Shelves::<1>::default());
     live.start();
     reach(&live, head).await;
-    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
-    let models = models_in(folder.path());
+    let other = engine(log.clone(), shop.models().await, Shelves::<1>::default());
+    let models = shop.models().await;
     for swap in ["rebuild", "back", "rebuild"] {
         match swap {
             "rebuild" => other.rebuild("shelves").unwrap().finished().await.unwrap(),
@@ -580,11 +589,11 @@ async fn a_position_that_was_waited_for_is_in_what_another_process_swapped_in() 
 /// the same new one are both about to activate it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_generation_to_go_back_to_is_kept_when_another_process_activates_first() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let head = append(&*log, &Dice::new(16).events(100)).await;
-    settled::<1>(&log, folder.path()).await;
-    let models = SqliteReadModels::open(folder.path()).unwrap();
+    shop.settled::<1>(&log).await;
+    let models = shop.models().await;
     let models = Overtaken::new(models, head);
 
     let second = engine(log.clone(), models.clone(), Shelves::<2>::default());
@@ -603,16 +612,16 @@ async fn the_generation_to_go_back_to_is_kept_when_another_process_activates_fir
 /// A generation that is dropped while it is filled is no reason to wait for it for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_dropped_while_it_is_filled_is_begun_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let head = append(&*log, &Dice::new(17).events(10)).await;
     let replica = Behind::new(log.clone(), 5);
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let filling = engine(replica.clone(), models.clone(), Shelves::<1>::default());
     filling.start();
     let begun = filled_through(&*models, GlobalPosition(5)).await;
 
-    models_in(folder.path()).drop_generation(begun.clone()).await.unwrap();
+    shop.models().await.drop_generation(begun.clone()).await.unwrap();
     replica.0.at.store(10, Ordering::Relaxed);
 
     filling.wait_for("shelves", head, SOON).await.unwrap().unwrap();
@@ -627,13 +636,14 @@ async fn a_generation_dropped_while_it_is_filled_is_begun_again() {
 fn of_three_engines_that_begin_together_each_is_up() {
     in_a_runtime(async {
         for seed in 0..8 {
-            let folder = tempfile::tempdir().unwrap();
-            let log = memory_log();
+            let shop = Shop::new();
+            let log = shop.log().await;
             let head = append(&*log, &Dice::new(seed).events(500)).await;
-            models_in(folder.path());
-            let engines: Vec<_> = (0..3)
-                .map(|_| engine(log.clone(), models_in(folder.path()), Shelves::<1>::default()))
-                .collect();
+            let mut engines = Vec::new();
+            for _ in 0..3 {
+                let models = shop.models().await;
+                engines.push(engine(log.clone(), models, Shelves::<1>::default()));
+            }
             engines.iter().for_each(Projections::start);
             for engine in &engines {
                 engine.wait_for("shelves", head, SOON).await.unwrap().unwrap();
@@ -641,7 +651,7 @@ fn of_three_engines_that_begin_together_each_is_up() {
             for engine in &engines {
                 engine.stop().await;
             }
-            let generations = models_in(folder.path()).generations("shelves").await.unwrap();
+            let generations = shop.models().await.generations("shelves").await.unwrap();
             assert_eq!(generations.len(), 1, "{generations:?}");
         }
     });
@@ -650,16 +660,16 @@ fn of_three_engines_that_begin_together_each_is_up() {
 /// Of generations that several processes have just made, all fill the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_generations_begun_the_first_is_filled() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     append(&*log, &Dice::new(18).events(10)).await;
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     for _ in 0..2 {
         let tables = freehold_projections::Projection::tables(&Shelves::<1>::default());
         models.create_generation("shelves", 1, tables).await.unwrap();
     }
 
-    settled::<1>(&log, folder.path()).await;
+    shop.settled::<1>(&log).await;
 
     let generations = models.generations("shelves").await.unwrap();
     assert_eq!(generations[0].state, GenerationState::Active, "{generations:?}");
@@ -668,11 +678,11 @@ async fn of_two_generations_begun_the_first_is_filled() {
 /// A rebuild drops what was left behind, not what another process is filling.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_leaves_alone_what_another_process_fills() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let head = append(&*log, &Dice::new(19).events(1_000)).await;
     let replica = Behind::new(log.clone(), 5);
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let filling = engine(replica.clone(), models.clone(), Shelves::<1>::default());
     let tables = freehold_projections::Projection::tables(&Shelves::<1>::default());
     filling.start();
@@ -688,7 +698,7 @@ async fn a_rebuild_leaves_alone_what_another_process_fills() {
         }
     });
 
-    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let other = engine(log.clone(), shop.models().await, Shelves::<1>::default());
     let rebuilt = other.rebuild("shelves").unwrap().finished().await.unwrap();
 
     let generations = models.generations("shelves").await.unwrap();
@@ -718,17 +728,17 @@ async fn filled_through(models: &dyn ReadModels, position: GlobalPosition) -> Ge
 /// A rebuild by another process is noticed by the live one, which goes on where readers look.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_engine_follows_a_swap_by_another_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let dice = Dice::new(4);
     let mut events = dice.events(1_000);
     append(&*log, &events).await;
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let live = engine(log.clone(), models.clone(), Shelves::<1>::default());
     live.start();
     reach(&live, GlobalPosition(1_000)).await;
 
-    let other = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let other = engine(log.clone(), shop.models().await, Shelves::<1>::default());
     let generation = other.rebuild("shelves").unwrap().finished().await.unwrap();
 
     let deadline = Instant::now() + SOON;
@@ -753,18 +763,19 @@ async fn a_live_engine_follows_a_swap_by_another_process() {
 /// is no failure, and goes on when the first is gone.
 #[test]
 fn of_two_engines_one_stands_by_and_takes_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
     let dice = Dice::new(8);
     let mut events = dice.events(3_000);
     let mut processes: Vec<_> = (0..2)
-        .map(|_| (tokio::runtime::Runtime::new().unwrap(), models_in(folder.path())))
-        .map(|(process, models)| {
-            let shared = engine(log.clone(), models, Shelves::<1>::default());
-            (process, Arc::new(shared))
+        .map(|_| {
+            let process = tokio::runtime::Runtime::new().unwrap();
+            let stores = async { (shop.log().await, shop.models().await) };
+            let (log, models) = process.block_on(stores);
+            (process, Arc::new(engine(log, models, Shelves::<1>::default())))
         })
         .collect();
     in_a_runtime(async {
+        let log = shop.log().await;
         append(&*log, &events).await;
         for (process, shared) in &processes {
             let _inside = process.enter();
@@ -786,7 +797,7 @@ fn of_two_engines_one_stands_by_and_takes_over() {
         }
         let standing_by = processes.iter().position(|(_, shared)| is_standing_by(shared)).unwrap();
         assert!(!is_standing_by(&processes[1 - standing_by].1), "nobody does the work");
-        let generations = models_in(folder.path()).generations("shelves").await.unwrap();
+        let generations = shop.models().await.generations("shelves").await.unwrap();
         assert_eq!(generations.len(), 1, "{generations:?}");
 
         processes.remove(1 - standing_by).0.shutdown_background();
@@ -797,7 +808,7 @@ fn of_two_engines_one_stands_by_and_takes_over() {
         left.wait_for("shelves", position, SOON).await.unwrap().unwrap();
         assert!(!is_standing_by(left));
         left.stop().await;
-        let (items, shelves, _) = shown(&*models_in(folder.path())).await;
+        let (items, shelves, _) = shown(&*shop.models().await).await;
         assert_eq!((items, shelves), plain(&events));
     });
     processes.drain(..).for_each(|(process, _)| process.shutdown_background());
@@ -806,11 +817,11 @@ fn of_two_engines_one_stands_by_and_takes_over() {
 /// Verifying finds rows that were changed, lost or made up behind the log's back, and only those.
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_shows_rows_that_are_not_what_the_log_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let dice = Dice::new(8);
     let head = append(&*log, &dice.events(2_000)).await;
-    let models = models_in(folder.path());
+    let models = shop.models().await;
     let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
     projections.start();
     reach(&projections, head).await;
@@ -863,9 +874,9 @@ async fn verifying_shows_rows_that_are_not_what_the_log_says() {
 /// A commit wakes its readers; nobody waits for the next look at the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_seen_soon_after_it_is_stored() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
-    let projections = engine(log.clone(), models_in(folder.path()), Shelves::<1>::default());
+    let shop = Shop::new();
+    let log = shop.log().await;
+    let projections = engine(log.clone(), shop.models().await, Shelves::<1>::default());
     projections.start();
     projections.wait_for("shelves", GlobalPosition(0), SOON).await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -886,8 +897,9 @@ async fn an_event_is_seen_soon_after_it_is_stored() {
 /// The head is known before a replica has the events.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_behind_is_not_asked_without_a_pause() {
-    let log = memory_log();
-    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
     let replica = Behind::new(log.clone(), 0);
     let projections = engine(replica.clone(), models, Shelves::<1>::default());
     projections.start();
@@ -904,8 +916,9 @@ async fn a_replica_that_is_behind_is_not_asked_without_a_pause() {
 /// Events of others move the position too, so that "wait for my write" does not wait for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_no_interest_are_passed() {
-    let log = memory_log();
-    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
     let projections = engine(log.clone(), models, Shelves::<1>::default());
     projections.start();
     append(&*log, &[ShopEvent::Placed { item: 1, shelf: 1 }]).await;
@@ -917,8 +930,9 @@ async fn events_of_no_interest_are_passed() {
 /// A paused projection waits, says so, and goes on; whoever waits for it is told how it is doing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_projection_goes_on_when_resumed() {
-    let log = memory_log();
-    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
     let projections = engine(log.clone(), models, Shelves::<1>::default());
     projections.start();
     let mut live = projections.live("shelves").unwrap();
@@ -942,15 +956,15 @@ async fn a_paused_projection_goes_on_when_resumed() {
 /// A page asks for all its rows at once, also where one row names the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rows_of_a_page_are_fetched_in_a_few_queries() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let placed: Vec<_> =
         (0..900).map(|item| ShopEvent::Placed { item, shelf: item % 300 }).collect();
     append(&*log, &placed).await;
-    settled::<1>(&log, folder.path()).await;
+    shop.settled::<1>(&log).await;
     let worn: Vec<_> = (0..900).map(|item| ShopEvent::Worn { item }).collect();
     let head = append(&*log, &worn).await;
-    let models = Flaky::new(SqliteReadModels::open(folder.path()).unwrap(), 0, u64::MAX);
+    let models = Flaky::new(shop.models().await, 0, u64::MAX);
     let projections = engine(log, models.clone(), Shelves::<1>::default());
 
     projections.start();
@@ -967,11 +981,11 @@ async fn the_rows_of_a_page_are_fetched_in_a_few_queries() {
 /// A row that is made in a page may name what later events of the page need.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_named_by_rows_of_the_same_page_are_fetched_in_a_few_queries() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = memory_log();
+    let shop = Shop::new();
+    let log = shop.log().await;
     let first_worn = |item| [ShopEvent::Placed { item, shelf: item }, ShopEvent::Worn { item }];
     let head = append(&*log, &(0..450).flat_map(first_worn).collect::<Vec<_>>()).await;
-    let models = Flaky::new(SqliteReadModels::open(folder.path()).unwrap(), 0, u64::MAX);
+    let models = Flaky::new(shop.models().await, 0, u64::MAX);
     let clock = Arc::new(freehold_ports::SystemClock);
     let projections = Projections::new(log, models.clone(), codec(), clock).with(WornOnly);
 
@@ -988,8 +1002,9 @@ async fn rows_named_by_rows_of_the_same_page_are_fetched_in_a_few_queries() {
 /// A bug that panics is a failure like others: seen, tried again, and no end of the subscription.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_projection_that_panics_is_a_failure() {
-    let log = memory_log();
-    let models = Arc::new(SqliteReadModels::in_memory().unwrap());
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
     let projections = engine(log.clone(), models, Shelves::<1>::default()).with(Panicking);
     append(&*log, &Dice::new(3).events(5)).await;
     projections.start();

@@ -470,16 +470,20 @@ impl InterposedStore for Choppy {
 }
 
 /// Read models that fail now and then, before a commit or after it was stored; and that count.
-pub(crate) struct Flaky<M> {
-    models: M,
+pub(crate) struct Flaky {
+    models: Arc<dyn ReadModels>,
     dice: Dice,
     /// One call in so many fails.
     fails_one_in: u64,
     pub(crate) fetches: AtomicU64,
 }
 
-impl<M> Flaky<M> {
-    pub(crate) fn new(models: M, seed: u64, fails_one_in: u64) -> Arc<Interposed<Self>> {
+impl Flaky {
+    pub(crate) fn new(
+        models: Arc<dyn ReadModels>,
+        seed: u64,
+        fails_one_in: u64,
+    ) -> Arc<Interposed<Self>> {
         let (dice, fetches) = (Dice::new(seed), AtomicU64::new(0));
         Arc::new(Interposed(Self { models, dice, fails_one_in, fetches }))
     }
@@ -493,9 +497,9 @@ impl<M> Flaky<M> {
 }
 
 #[async_trait]
-impl<M: ReadModels> InterposedModels for Flaky<M> {
+impl InterposedModels for Flaky {
     fn behind(&self) -> &dyn ReadModels {
-        &self.models
+        &*self.models
     }
 
     async fn fetch(
@@ -525,14 +529,17 @@ impl<M: ReadModels> InterposedModels for Flaky<M> {
 
 /// Read models in which another process activates a generation right after somebody looked for the
 /// second time since it was filled.
-pub(crate) struct Overtaken<M> {
-    models: M,
+pub(crate) struct Overtaken {
+    models: Arc<dyn ReadModels>,
     filled_at: GlobalPosition,
     looks: AtomicU64,
 }
 
-impl<M> Overtaken<M> {
-    pub(crate) fn new(models: M, filled_at: GlobalPosition) -> Arc<Interposed<Self>> {
+impl Overtaken {
+    pub(crate) fn new(
+        models: Arc<dyn ReadModels>,
+        filled_at: GlobalPosition,
+    ) -> Arc<Interposed<Self>> {
         Arc::new(Interposed(Self { models, filled_at, looks: AtomicU64::new(0) }))
     }
 
@@ -542,9 +549,9 @@ impl<M> Overtaken<M> {
 }
 
 #[async_trait]
-impl<M: ReadModels> InterposedModels for Overtaken<M> {
+impl InterposedModels for Overtaken {
     fn behind(&self) -> &dyn ReadModels {
-        &self.models
+        &*self.models
     }
 
     async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
