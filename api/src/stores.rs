@@ -374,6 +374,8 @@ fn in_short(error: &PostgresError) -> &'static str {
         PostgresError::ReadOnly { .. } => "the database takes no writes",
         PostgresError::OldServer { .. } => "the server is too old",
         PostgresError::NewerSchema { .. } => "a newer release migrated the schema",
+        PostgresError::Encoding { .. } => "the database does not keep every character",
+        PostgresError::NoReplica => "the replica is one of another database",
         PostgresError::OtherMigration { .. } => "the schema is not that of an official release",
         PostgresError::OlderSchema { .. } => "the schema lacks migrations",
         PostgresError::Nothing => "there is nothing in the database",
