@@ -69,7 +69,8 @@ pub(super) fn import_logs(global: &Global, file: &Path) -> Result<(), CliError> 
         stores.close().await;
         let moved = moved?;
         global.output().note(&format!(
-            "{} of {} stored and compared; read models are made at the next start",
+            "{} of {} stored and compared; read models are made by `freehold serve`; next is \
+             `freehold keys import`, without which nobody's personal values can be read",
             counted(moved.iter().map(|log| log.events).sum(), "event", "events"),
             file.display(),
         ));

@@ -67,18 +67,24 @@ pub async fn import_logs<R: BufRead + Send + 'static>(
     file: LogFile<R>,
     progress: &dyn Progress,
 ) -> Result<Vec<LogMoved>, TransferError> {
-    if file.master_key_check != master_key_check(ports) {
-        return Err(TransferError::OtherMasterKey);
-    }
+    let same_master_key = file.master_key_check == master_key_check(ports);
     let mut heads = Vec::new();
     for (log, events) in &file.logs {
         let head = ports.events.head(log).await?;
+        // Nobody is to think about the key of a store that is in use.
+        if !same_master_key && head.0 > 0 {
+            let what = format!("{head} events under another master key");
+            return Err(TransferError::NotAPrefix { log: log.clone(), what });
+        }
         if head.0 > *events {
             let what = format!("{head} events, the file {events}");
             return Err(TransferError::NotAPrefix { log: log.clone(), what });
         }
         check_read_models(ports, log, head).await?;
         heads.push(head);
+    }
+    if !same_master_key {
+        return Err(TransferError::OtherMasterKey);
     }
     if heads.iter().any(|head| head.0 == 0) {
         // Whatever states are there, they are not those of these logs; they are made again.

@@ -122,8 +122,8 @@ pub enum TransferError {
     #[error(
         "this store has another master key than the one that the file comes from: nobody's \
          personal values could be read, and nobody would be recognised by their e-mail address. \
-         Put that store's master.key in place of this one's (or set vault.master_key to it) and \
-         delete keys.sqlite if this store is new, then import again"
+         Nothing was imported. A store keeps the key it was first opened with: name a new folder \
+         with a copy of that master.key in it, or a new database with vault.master_key set to it"
     )]
     OtherMasterKey,
     /// The log holds something else.

@@ -291,6 +291,11 @@ async fn another_master_key_is_refused_before_anything_is_stored() {
     let refused = import(&to, &exported(&from).await).await;
     assert!(matches!(refused, Err(TransferError::OtherMasterKey)), "{refused:?}");
     assert_eq!(events(&to).await, []);
+
+    // The key of a store that is in use is not what is wrong.
+    to.events.append(request(LogName::DOMAIN, "note-1", &[b"{}"])).await.unwrap();
+    let refused = import(&to, &exported(&from).await).await;
+    assert!(matches!(refused, Err(TransferError::NotAPrefix { .. })), "{refused:?}");
 }
 
 #[tokio::test]
