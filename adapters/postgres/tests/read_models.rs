@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +12,9 @@ use freehold_ports::{
     Column, ColumnKind, Filter, GenerationId, GenerationState, GlobalPosition, Key, Order, Page,
     Query, ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
 };
-use freehold_postgres::{Database, PostgresReadModels};
+use freehold_postgres::PostgresReadModels;
+use freehold_test_stores::Schema;
 use sqlx::Executor as _;
-
-use common::Schema;
 
 const fn column(name: &'static str, kind: ColumnKind) -> Column {
     Column { name, kind }
@@ -88,8 +85,7 @@ fn by(column: &'static str, descending: bool) -> Vec<Order> {
 }
 
 async fn open(schema: &Schema) -> PostgresReadModels {
-    let url = format!("{}&application_name={}", schema.url(), schema.name());
-    PostgresReadModels::open(Database::at(&url).unwrap()).await.unwrap()
+    PostgresReadModels::open(schema.database()).await.unwrap()
 }
 
 /// An active generation of homes.

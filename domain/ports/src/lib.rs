@@ -12,8 +12,10 @@ mod event_store;
 mod geometry;
 mod key_vault;
 mod log;
+mod master_key;
 mod read_models;
 mod restore;
+mod sealing;
 mod search_words;
 mod snapshots;
 
@@ -29,6 +31,7 @@ pub use log::{
     CommandId, EventId, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, LogName,
     PayloadCodec, StreamId, StreamVersion, Tag,
 };
+pub use master_key::MasterKey;
 pub use read_models::{
     Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Nulls, Order, Page,
     Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use freehold_ports::{
     Column, ColumnKind, Filter, GlobalPosition, Order, Query, ReadModels, Spatial, Table, Value,
 };
+use freehold_test_stores::Schema;
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _, query_with};
 use uuid::Uuid;
 
 use super::Statement;
-use crate::PostgresReadModels;
-use crate::common::Schema;
+use crate::{Database, PostgresReadModels};
 
 tokio::task_local! {
     /// The indexes that each statement of this task used, and whether it read a whole table.
@@ -194,7 +194,8 @@ fn cases() -> Vec<Case> {
 /// Rows are there that no statistics know of, as in a table that was empty when it was activated.
 async fn answers(rows: i64, analysed: bool) {
     let schema = Schema::new();
-    let store = PostgresReadModels::open(schema.database()).await.unwrap();
+    // The crate of this test is another than that of the schema.
+    let store = PostgresReadModels::open(Database::at(&schema.url()).unwrap()).await.unwrap();
     let generation = store.create_generation("listings", 1, &TABLES).await.unwrap();
     let mut operator = schema.operator().await;
     if !analysed {
