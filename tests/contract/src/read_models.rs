@@ -29,6 +29,7 @@ macro_rules! read_models_suite {
                 a_new_generation_is_empty_and_answers_no_queries,
                 activating_swaps_what_all_queries_read,
                 a_retired_generation_can_be_activated_again,
+                a_generation_behind_what_readers_see_is_not_activated,
                 a_retired_generation_takes_no_commits,
                 a_prepared_generation_takes_commits_and_answers_like_any_other,
                 the_active_generation_is_not_dropped,
@@ -157,15 +158,28 @@ async fn building(store: &dyn ReadModels) -> GenerationId {
     store.create_generation(PROJECTION, 1, &HOMES).await.unwrap()
 }
 
-/// A new active generation that holds the rows, put when it was active already.
+/// The position that readers see.
+async fn seen(store: &dyn ReadModels) -> GlobalPosition {
+    let generations = store.generations(PROJECTION).await.unwrap();
+    let active = generations.iter().find(|generation| generation.state == GenerationState::Active);
+    active.map_or(START, |active| active.checkpoint)
+}
+
+/// A new active generation that holds the rows, put when it was active already; it is one position
+/// further than the one before.
 async fn active_with(
     store: &dyn ReadModels,
     table: &'static Table,
     rows: Vec<Row>,
 ) -> GenerationId {
     let generation = building(store).await;
+    let before = seen(store).await;
+    if before > START {
+        store.commit(generation.clone(), START, before, Vec::new()).await.unwrap();
+    }
     store.activate(generation.clone()).await.unwrap();
-    store.commit(generation.clone(), START, GlobalPosition(1), puts(table, rows)).await.unwrap();
+    let after = GlobalPosition(before.0 + 1);
+    store.commit(generation.clone(), before, after, puts(table, rows)).await.unwrap();
     generation
 }
 
@@ -265,6 +279,27 @@ pub async fn a_retired_generation_can_be_activated_again(store: Arc<dyn ReadMode
     assert_eq!(state_of(store, &new).await, GenerationState::Retired);
 }
 
+/// Readers never go back in time: who swaps has caught up, or is told that it has not.
+pub async fn a_generation_behind_what_readers_see_is_not_activated(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let old = active_with(store, homes(), vec![home(1, &[])]).await;
+    let new = building(store).await;
+
+    let refused = store.activate(new.clone()).await;
+
+    let Err(ReadModelError::Behind { generation, checkpoint, active }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!((&generation, checkpoint, active), (&new, START, GlobalPosition(1)));
+    assert_eq!(state_of(store, &old).await, GenerationState::Active);
+    assert_eq!(state_of(store, &new).await, GenerationState::Building);
+    assert_eq!(numbers(store, everything(homes())).await, [1]);
+    let more = puts(homes(), [home(1, &[]), home(2, &[])]);
+    store.commit(new.clone(), START, GlobalPosition(1), more).await.unwrap();
+    store.activate(new).await.unwrap();
+    assert_eq!(numbers(store, everything(homes())).await, [1, 2]);
+}
+
 /// A process that does not know of a swap is told so: what it writes would be seen by nobody.
 pub async fn a_retired_generation_takes_no_commits(store: Arc<dyn ReadModels>) {
     let store = &*store;
@@ -278,6 +313,9 @@ pub async fn a_retired_generation_takes_no_commits(store: Arc<dyn ReadModels>) {
     assert_eq!(checkpoint_of(store, &old).await, GlobalPosition(1));
     store.reopen(new.clone()).await.unwrap();
     assert_eq!(state_of(store, &new).await, GenerationState::Active);
+    store.reopen(old.clone()).await.unwrap();
+    let (from, to) = (GlobalPosition(1), GlobalPosition(2));
+    store.commit(old.clone(), from, to, Vec::new()).await.unwrap();
     store.activate(old).await.unwrap();
     assert_eq!(numbers(store, everything(homes())).await, [1]);
 }
@@ -625,9 +663,10 @@ async fn check_case(
     let first: Vec<Row> = rows.into_iter().enumerate().map(|(n, row)| numbered(n, row)).collect();
     model.extend(first.iter().enumerate().map(|(n, row)| (n as u128, row.clone())));
     let first = puts(homes(), first);
-    store.commit(generation.clone(), START, GlobalPosition(1), first).await.unwrap();
+    let begun = seen(store).await.0 + 1;
+    store.commit(generation.clone(), START, GlobalPosition(begun), first).await.unwrap();
     store.activate(generation.clone()).await.unwrap();
-    for (step, (number, row)) in (1..).zip(later) {
+    for (step, (number, row)) in (begun..).zip(later) {
         let change = match row {
             Some(row) => {
                 let row = numbered(number, row);
