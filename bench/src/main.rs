@@ -207,7 +207,7 @@ async fn main() -> anyhow::Result<()> {
         row: arguments.row,
         folder: arguments.folder,
         server: match arguments.store {
-            Store::Postgres => Some(postgres::server()?),
+            Store::Postgres => Some(postgres::server().await?),
             Store::Sqlite | Store::Memory => None,
         },
     };
