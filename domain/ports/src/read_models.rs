@@ -113,7 +113,8 @@ pub struct Table {
     pub columns: &'static [Column],
     /// How many of the first columns are the primary key.
     pub key_columns: usize,
-    /// Further indexes, each a list of column names.
+    /// Further indexes, each a list of column names. The texts that a row has in one of them, or in
+    /// its key, have 2,400 bytes at most: some engines store no longer entry.
     pub indexes: &'static [&'static [&'static str]],
     /// Text columns that [`Filter::Text`] searches.
     pub text_search: &'static [&'static str],

@@ -41,6 +41,7 @@ macro_rules! read_models_suite {
                 many_commits_at_once_are_each_kept_or_refused_whole,
                 a_row_that_does_not_fit_stores_nothing,
                 rows_come_back_as_they_were_put,
+                an_index_holds_texts_of_2_400_bytes,
                 a_put_replaces_and_a_delete_removes,
                 fetching_finds_the_rows_that_exist,
                 a_scan_goes_through_all_rows_in_key_order,
@@ -565,6 +566,34 @@ pub async fn rows_come_back_as_they_were_put(store: Arc<dyn ReadModels>) {
     assert_eq!(fetched, rows);
     let limit = NonZeroU32::new(10).unwrap();
     assert_eq!(store.scan(generation, homes(), None, limit).await.unwrap(), rows);
+}
+
+/// Texts that cannot be made shorter, in characters of four bytes.
+pub async fn an_index_holds_texts_of_2_400_bytes(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let long = |number: u32| -> String {
+        let code = |at: u32| 0x1_0000 + ((at * 8 + number) * 104_729) % 0x8_0000;
+        (0..600).map(|at| char::from_u32(code(at)).unwrap()).collect()
+    };
+    let with_title = |number: u32| home(number.into(), &[("title", text(&long(number)))]);
+    let rows: Vec<Row> = (1..=3).map(with_title).collect();
+    active_with(store, homes(), rows.clone()).await;
+
+    let equal = Filter::Equals("title", text(&long(2)));
+    let found = page(store, Query { filters: vec![equal], ..everything(homes()) }).await;
+
+    assert_eq!(found.rows, [rows[1].clone()]);
+    let order = ["rooms", "title"].map(|column| Order { column, descending: false }).to_vec();
+    let sorted = page(store, Query { order, ..everything(homes()) }).await;
+    let mut expected = rows;
+    expected.sort_by(|a, b| compare(&a.0[5], &b.0[5]));
+    assert_eq!(sorted.rows, expected);
+    let visits = vec![visit(&long(1), 1, 1), visit(&long(1), 2, 1)];
+    let generation = building(store).await;
+    let (from, to) = (START, GlobalPosition(1));
+    store.commit(generation.clone(), from, to, puts(HOMES[1], visits.clone())).await.unwrap();
+    let limit = NonZeroU32::new(10).unwrap();
+    assert_eq!(store.scan(generation, HOMES[1], None, limit).await.unwrap(), visits);
 }
 
 /// The last word on a key counts; deleting what is not there is no error.

@@ -219,12 +219,13 @@ pub(super) async fn prepare(
         .await
         .map_err(unavailable)?;
     let steps = Mutex::new(missing_steps(&mut turn, generation).await?);
-    let mut other = database.connect().await.map_err(unavailable)?;
-    other.execute(PREPARING).await.map_err(unavailable)?;
-    let (one, two) = tokio::join!(
-        take_steps(&mut turn, generation, &steps),
-        take_steps(&mut other, generation, &steps),
-    );
+    let beside = async {
+        // A server that takes no more connections has one at work already.
+        let Ok(mut other) = database.connect().await else { return Ok(()) };
+        other.execute(PREPARING).await.map_err(unavailable)?;
+        take_steps(&mut other, generation, &steps).await
+    };
+    let (one, two) = tokio::join!(take_steps(&mut turn, generation, &steps), beside);
     one.and(two)
 }
 
