@@ -16,15 +16,14 @@ use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use freehold_domain::SubjectId;
 use freehold_ports::{
-    KeyVault, KeyedHash, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey, VaultError,
-    WrappedKey,
+    KeyVault, KeyedHash, RecentlyUsed, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey,
+    VaultError, WrappedKey,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::file::{self, Migration, OpenError};
-use crate::recently_used::RecentlyUsed;
 
 /// The name of the file in its folder.
 const FILE: &str = "keys.sqlite";

@@ -13,6 +13,7 @@ mod geometry;
 mod key_vault;
 mod log;
 mod read_models;
+mod recently_used;
 mod restore;
 mod search_words;
 mod snapshots;
@@ -34,6 +35,7 @@ pub use read_models::{
     Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,
     Term, Test, Value, index_in_order, usable_filters,
 };
+pub use recently_used::RecentlyUsed;
 pub use restore::{
     RecordedAnswer, RestoreBatch, RestoreError, RestoreKeys, RestoreKeysError, RestoreLog,
     WrappedKey,

@@ -9,8 +9,8 @@ use foldhash::fast::RandomState;
 use freehold_domain::SubjectId;
 use freehold_ports::{
     Appended, CommandId, EventFilter, EventId, EventPage, Fingerprint, GlobalPosition,
-    PayloadCodec, Provenance, ReadError, RecordedEvent, Snapshot, StreamId, StreamVersion, Tag,
-    TaggedEvent,
+    PayloadCodec, Provenance, ReadError, RecentlyUsed, RecordedEvent, Snapshot, StreamId,
+    StreamVersion, Tag, TaggedEvent,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
@@ -20,7 +20,6 @@ use uuid::Uuid;
 use super::LogRow;
 use super::keeping::HEAD;
 use crate::database::failure;
-use crate::recently_used::RecentlyUsed;
 
 /// How far one filtered read looks, so that a reader of rare types is answered in milliseconds.
 const LOOK_AHEAD: u64 = 65_536;
