@@ -7,7 +7,6 @@ mod event_store;
 mod key_vault;
 mod postgres_es;
 mod read_models;
-mod recently_used;
 mod status;
 
 pub use database::{Database, OpenError, PoolStatus};

@@ -14,14 +14,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use freehold_domain::SubjectId;
 use freehold_ports::{
-    KeyVault, KeyedHash, MasterKey, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey,
-    VaultError, WrappedKey,
+    KeyVault, KeyedHash, MasterKey, RecentlyUsed, RestoreKeys, RestoreKeysError, StoreFailure,
+    SubjectKey, VaultError, WrappedKey,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use crate::file::{self, Migration, OpenError};
-use crate::recently_used::RecentlyUsed;
 
 /// The name of the file in its folder.
 const FILE: &str = "keys.sqlite";

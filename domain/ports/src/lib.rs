@@ -14,6 +14,7 @@ mod key_vault;
 mod log;
 mod master_key;
 mod read_models;
+mod recently_used;
 mod restore;
 mod sealing;
 mod search_words;
@@ -37,6 +38,7 @@ pub use read_models::{
     Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,
     Term, Test, Value, index_in_order, usable_filters,
 };
+pub use recently_used::RecentlyUsed;
 pub use restore::{
     RecordedAnswer, RestoreBatch, RestoreError, RestoreKeys, RestoreKeysError, RestoreLog,
     WrappedKey,
