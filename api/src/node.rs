@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
+use crate::sealed::check_vault;
 use crate::stores::{Stores, StoresError};
 
 /// Everything a process runs.
@@ -29,6 +30,10 @@ impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
         let stores = Stores::open(config).await?;
+        if let Err(refused) = check_vault(&stores).await {
+            stores.close().await;
+            return Err(refused);
+        }
         let clock = Arc::new(SystemClock);
         let options =
             ExecutorOptions { policy: config.policy.into(), ..ExecutorOptions::default() };

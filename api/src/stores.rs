@@ -91,6 +91,17 @@ pub enum StoresError {
     /// The key vault cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// A log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Nothing opens what is sealed in the log.
+    #[error(
+        "the log holds personal values, and the vault not one key that opens them: the log was \
+         imported without its keys, or store.keys_url names another database than before. Bring \
+         them with `freehold keys import`, from a file that `freehold keys export` wrote where \
+         they are, or name the database that has them"
+    )]
+    NoKeys,
 }
 
 impl Stores {

@@ -10,6 +10,7 @@ use super::output::counted;
 use super::{CliError, Exit, Global, Row};
 use crate::config::StoreUrl;
 use crate::node::projections;
+use crate::sealed::subjects_without_keys;
 use crate::stores::{Stores, StoresError, database};
 
 /// Make, migrate and look at the stores.
@@ -297,7 +298,9 @@ impl Doctor {
             let spinner = global.output().progress(None, "reading the log");
             spinner.enable_steady_tick(std::time::Duration::from_millis(100));
             let mut found = stores.check_integrity().await?;
+            let contradictions = found.len();
             found.extend(ahead(&stores).await?);
+            found.extend(keyless(&stores).await?);
             spinner.finish_and_clear();
             if !global.output().is_table() {
                 let mut positions = serde_json::Map::new();
@@ -319,15 +322,16 @@ impl Doctor {
                 0 => {
                     global
                         .output()
-                        .note("the log is sound: positions, versions, heads and tags agree");
+                        .note("the log is sound: positions, versions, heads, tags and keys agree");
                     Ok(())
                 }
                 count => {
-                    let message = format!(
-                        "{count} things are wrong; keep everything as it is and restore a backup \
-                         beside it"
-                    );
-                    Err(CliError::new(Exit::Failure, message))
+                    let next = match contradictions {
+                        0 => "each of them says what to do",
+                        _ => "keep everything as it is and restore a backup beside it",
+                    };
+                    let wrong = counted(count as u64, "thing is", "things are");
+                    Err(CliError::new(Exit::Failure, format!("{wrong} wrong; {next}")))
                 }
             }
         })
@@ -352,6 +356,20 @@ async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
         }));
     }
     Ok(found)
+}
+
+/// People whose personal values nobody can read, and who did not ask for it.
+async fn keyless(stores: &Stores) -> Result<Option<String>, CliError> {
+    let subjects = subjects_without_keys(stores).await?;
+    let finding = subjects.first().map(|first| {
+        format!(
+            "the vault has neither a key nor a destroyed one of {}, the first of them {first}, \
+             whose personal values the log holds and nobody can read: bring the keys with \
+             `freehold keys import`, from a file that `freehold keys export` wrote where they are",
+            counted(subjects.len() as u64, "person", "people"),
+        )
+    });
+    Ok(finding)
 }
 
 impl From<ReadError> for CliError {
@@ -382,6 +400,7 @@ impl From<StoresError> for CliError {
             | StoresError::NotPostgres
             | StoresError::Postgres { source: OpenError::Address { .. }, .. } => Exit::Usage,
             StoresError::MasterKey(_)
+            | StoresError::NoKeys
             | StoresError::Vault(VaultError::WrongMasterKey)
             | StoresError::Postgres {
                 source:
@@ -394,9 +413,10 @@ impl From<StoresError> for CliError {
                     | OpenError::NoReplica,
                 ..
             } => Exit::Refused,
-            StoresError::Open(_) | StoresError::Postgres { .. } | StoresError::Vault(_) => {
-                Exit::Unavailable
-            }
+            StoresError::Open(_)
+            | StoresError::Postgres { .. }
+            | StoresError::Vault(_)
+            | StoresError::Read(_) => Exit::Unavailable,
         };
         let message = match &error {
             // What is behind it names the file or the database.
