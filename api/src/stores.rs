@@ -113,6 +113,19 @@ impl Stores {
 
     /// Opens everything to read and write, with further logs, which are made if they are not there.
     pub async fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
+        let stores = Self::open_to_restore(config, further).await?;
+        if let Some(keys) = &stores.keys {
+            keys.keep_master_key().await?;
+        }
+        Ok(stores)
+    }
+
+    /// Opens as [`open_with`](Self::open_with) does what is to be restored: a new vault has no
+    /// master key until whoever restores knows that it is the right one.
+    pub async fn open_to_restore(
+        config: &Config,
+        further: &[LogName],
+    ) -> Result<Self, StoresError> {
         match &config.store.url {
             StoreUrl::Sqlite(folder) => Self::open_folder(folder, config, further),
             StoreUrl::Postgres(url) => Self::open_database(url, config, further).await,
@@ -145,7 +158,7 @@ impl Stores {
             ..LogOptions::default()
         };
         let log = Arc::new(SqliteEventStore::open(folder, options)?);
-        let vault = Arc::new(SqliteKeyVault::open(folder, master_key.bytes())?);
+        let vault = Arc::new(SqliteKeyVault::open_to_restore(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
         Ok(Self::of_sqlite(logs, log, vault, models))
     }
@@ -205,7 +218,7 @@ impl Stores {
         let log = log.map_err(|source| failed(url, source))?;
         check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
-        let vault = PostgresKeyVault::open(of_keys, master_key.bytes()).await?;
+        let vault = PostgresKeyVault::open_to_restore(of_keys, master_key.bytes()).await?;
         let models = PostgresReadModels::open(database.clone()).await;
         let models = models.map_err(|source| failed(url, source))?;
         Ok(Self::of_postgres(logs, database, keys, log, vault, models))

@@ -128,6 +128,28 @@ async fn a_log_imported_without_its_keys_is_told_of_and_not_served() {
 }
 
 #[test]
+fn an_import_with_another_master_key_leaves_a_new_store_to_the_right_one() {
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let (from, to) = (Place::on_disk(), Place::on_disk());
+    let (source, store) = (&*from.address(), &*to.address());
+    register_three(source);
+    rows(source, &["events", "export", &file("log")]);
+    rows(source, &["keys", "export", &file("keys")]);
+    let imports = [["events", "import", &file("log")], ["keys", "import", &file("keys")]];
+
+    for import in &imports {
+        let mut command = freehold(store, import);
+        let output = command.env("FREEHOLD__VAULT__MASTER_KEY", "a5".repeat(32)).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{}", err(&output));
+        assert!(err(&output).contains("another master key"), "{}", err(&output));
+    }
+
+    imports.iter().for_each(|import| _ = rows(store, import));
+    assert_eq!(rows(store, &["doctor"])[0]["sound"], true);
+}
+
+#[test]
 #[ignore = "set TEST_POSTGRES_URL"]
 fn a_database_for_keys_that_is_named_later_is_not_begun_anew() {
     let (log, keys) = (Schema::new(), Schema::new());

@@ -14,7 +14,7 @@ use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CommandId, EventFilter, EventId,
     EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidRequest, LogName, NewEvent,
     PayloadCodec, Provenance, RecordedAnswer, RecordedEvent, RestoreBatch, RestoreError,
-    RestoreLog as _, StreamId, StreamVersion, Tag,
+    RestoreKeys as _, RestoreLog as _, StreamId, StreamVersion, Tag,
 };
 use freehold_postgres::{
     Database, LogOptions, OpenError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
@@ -538,6 +538,21 @@ async fn processes_that_start_at_once_migrate_once() {
     assert_eq!(all(&open(&schema).await).await.len(), 6);
     let other = PostgresKeyVault::open(schema.database(), &[8; 32]).await;
     assert!(matches!(other, Err(freehold_ports::VaultError::WrongMasterKey)));
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_vault_opened_to_restore_has_no_master_key_until_it_is_the_right_one() {
+    let schema = Schema::new();
+    let wrong = PostgresKeyVault::open_to_restore(schema.database(), &[8; 32]).await.unwrap();
+    let right = PostgresKeyVault::open_to_restore(schema.database(), &[7; 32]).await.unwrap();
+
+    right.keep_master_key().await.unwrap();
+    right.keep_master_key().await.unwrap();
+
+    let refused = wrong.keep_master_key().await;
+    assert!(matches!(refused, Err(freehold_ports::VaultError::WrongMasterKey)), "{refused:?}");
+    PostgresKeyVault::open(schema.database(), &[7; 32]).await.unwrap();
 }
 
 #[tokio::test]

@@ -63,6 +63,14 @@ impl SqliteKeyVault {
     ///
     /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one.
     pub fn open(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
+        let vault = Self::open_to_restore(folder, master)?;
+        vault.keys.keep_master_key()?;
+        Ok(vault)
+    }
+
+    /// Opens the vault as [`open`](Self::open) does, but a new one gets its master key by
+    /// [`keep_master_key`](RestoreKeys::keep_master_key) only.
+    pub fn open_to_restore(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
         let path = folder.join(FILE);
         let failed = |error: rusqlite::Error| unavailable(OpenError::unavailable(&path, error));
         let lock = file::lock(&path).map_err(unavailable)?;
@@ -101,7 +109,8 @@ impl SqliteKeyVault {
     ) -> Result<Self, VaultError> {
         let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
         let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
-        check_master(path, &connection, &cipher)?;
+        let unavailable = |error: rusqlite::Error| unavailable(OpenError::unavailable(path, error));
+        check_master(&connection, &cipher, unavailable)?;
         Ok(Self {
             keys: Arc::new(Keys {
                 cipher,
@@ -160,6 +169,10 @@ impl KeyVault for SqliteKeyVault {
 
 #[async_trait]
 impl RestoreKeys for SqliteKeyVault {
+    async fn keep_master_key(&self) -> Result<(), VaultError> {
+        self.run(Keys::keep_master_key).await
+    }
+
     async fn wrapped_keys(
         &self,
         after: Option<SubjectId>,
@@ -192,6 +205,17 @@ impl Keys {
             }
         }
         (found, missing)
+    }
+
+    fn keep_master_key(&self) -> Result<(), VaultError> {
+        let connection = self.connection();
+        // Only this process writes to the file.
+        if check_master(&connection, &self.cipher, unavailable)?.is_none() {
+            let insert = "INSERT INTO vault (one, check_value) VALUES (1, ?1)";
+            let check = wrap(&self.cipher, b"check", CHECK);
+            connection.execute(insert, [check]).map_err(unavailable)?;
+        }
+        Ok(())
     }
 
     fn find(&self, subjects: &[SubjectId]) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
@@ -353,27 +377,22 @@ fn stored(connection: &Connection, subject: SubjectId) -> Result<Stored, VaultEr
     })
 }
 
-/// Refuses another master key than the one the vault was made with; a new vault takes any.
+/// Refuses another master key than that of the vault; none if the vault has none yet.
 fn check_master(
-    path: &Path,
     connection: &Connection,
     cipher: &XChaCha20Poly1305,
-) -> Result<(), VaultError> {
-    let unavailable = |error: rusqlite::Error| unavailable(OpenError::unavailable(path, error));
+    unavailable: impl FnOnce(rusqlite::Error) -> VaultError,
+) -> Result<Option<()>, VaultError> {
     let stored = connection
         .query_row("SELECT check_value FROM vault", [], |row| row.get::<_, Vec<u8>>(0))
         .optional()
         .map_err(unavailable)?;
     match stored {
         Some(wrapped) => match unwrap(cipher, b"check", &wrapped) {
-            Some(clear) if *clear == CHECK => Ok(()),
+            Some(clear) if *clear == CHECK => Ok(Some(())),
             _ => Err(VaultError::WrongMasterKey),
         },
-        None => {
-            let insert = "INSERT INTO vault (one, check_value) VALUES (1, ?1)";
-            connection.execute(insert, [wrap(cipher, b"check", CHECK)]).map_err(unavailable)?;
-            Ok(())
-        }
+        None => Ok(None),
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn import_logs(global: &Global, file: &Path) -> Result<(), CliError> 
     let named: Vec<LogName> = logs.logs().iter().map(|(log, _)| log.clone()).collect();
     let config = global.load([])?.config;
     super::block_on(async {
-        let stores = Stores::open_with(&config, &named).await?;
+        let stores = Stores::open_to_restore(&config, &named).await?;
         let moved = match stores.keys {
             Some(_) => transfer::import_logs(&(&stores).into(), logs, &*bars(global)).await,
             None => Err(TransferError::InMemory),
