@@ -592,7 +592,7 @@ pub(crate) fn failure(error: sqlx::Error) -> StoreFailure {
 }
 
 /// An error in the words of whoever found it.
-fn said(error: &sqlx::Error) -> String {
+pub(crate) fn said(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
