@@ -406,7 +406,18 @@ fn a_fenced_process_stores_nothing_until_it_is_restarted() {
     assert_eq!(fenced, [json!({"log": "domain", "epoch": 2})]);
     let refused = item.replace("\"a\"", "\"b\"");
     let (status, answer) = server.ask("POST", "/api/events/property", &refused).unwrap();
-    assert_eq!(answer["items"][0]["status"], "retry", "{status} {answer}");
+    assert_eq!((status, &answer["items"][0]["status"]), (503, &json!("retry")), "{answer}");
+    // Not "later", but "elsewhere": this process will never take it.
+    assert_eq!(answer["code"], "FENCED", "{answer}");
+    assert_eq!(answer["items"][0]["errors"][0]["code"], "FENCED", "{answer}");
+    let view = r#"{"event_type":"property_viewed","data":{"property_id":"a"}}"#;
+    let (status, answer) = server.ask("POST", "/api/events/user", view).unwrap();
+    assert_eq!(status, 202, "the other log was not fenced: {answer}");
+    let mutation = r#"mutation { userRegister(input: { email: "ada@example.org" }) {
+        userErrors { code } } }"#;
+    let body = json!({ "query": mutation }).to_string();
+    let (_, answer) = server.ask("POST", "/graphql", &body).unwrap();
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "FENCED", "{answer}");
     let ready = server.wait_until_ready(false);
     assert!(ready["checks"][0]["reason"].as_str().unwrap().contains("restart"), "{ready}");
     let began = Instant::now();

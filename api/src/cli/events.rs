@@ -476,6 +476,7 @@ impl From<AppendError> for CliError {
             AppendError::CommandIdReused { .. } | AppendError::Invalid(_) => Exit::Refused,
             AppendError::Overloaded { .. }
             | AppendError::OutcomeUnknown { .. }
+            | AppendError::Fenced { .. }
             | AppendError::Unavailable { .. } => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())

@@ -293,7 +293,11 @@ impl Writer {
         let (why, unknown) = match failed {
             Failed::Fenced => {
                 self.log.fence();
-                ("the log is in another epoch or lost events; restart this process".into(), false)
+                for Waiting { answer, .. } in batch {
+                    // Nobody to tell: the caller went away.
+                    let _ = answer.send(Err(AppendError::Fenced { log: log.clone() }));
+                }
+                return;
             }
             Failed::NotAsAssumed => ("the log contradicts itself".into(), false),
             Failed::NoPartition => ("no partition was made for the next events".into(), false),
