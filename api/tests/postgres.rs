@@ -256,6 +256,48 @@ fn a_server_that_is_killed_under_an_import_costs_nothing() {
     verify(store);
 }
 
+/// The server goes away and comes back under those who follow it and those who write.
+#[test]
+#[ignore = "needs PostgreSQL on this machine"]
+fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
+    let server = Postgres::start(&Options { fsync: true, ..Options::default() }).unwrap();
+    let store = server.url();
+    let serving = Serving::start(store);
+    let send = |reference: &str| {
+        let item = json!({"property_id": reference, "data": {"price": 2000}}).to_string();
+        serving.ask("POST", "/api/events/property", &item).unwrap().0
+    };
+    assert_eq!(send("before"), 202);
+    let mut tail = freehold(store, &["events", "tail", "--after", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(tail.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut events = BufReader::new(tail.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut next = || {
+        let event: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
+        event["position"].as_u64().unwrap()
+    };
+    assert_eq!([next(), next()], [1, 2]);
+
+    server.kill9().unwrap();
+    serving.wait_until_ready(false);
+    std::thread::sleep(Duration::from_secs(1));
+    server.start_again().unwrap();
+    serving.wait_until_ready(true);
+    assert_eq!(send("after"), 202);
+
+    assert_eq!([next(), next()], [3, 4]);
+    let id = tail.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(tail.wait().unwrap().code(), Some(0));
+    let told: Vec<String> = told.collect();
+    let [gone, back] = &told[..] else { panic!("{told:?}") };
+    assert!(gone.starts_with("waiting, after 2: "), "{gone}");
+    assert!(back.contains("going on after 2"), "{back}");
+}
+
 #[test]
 #[ignore = "set TEST_POSTGRES_URL"]
 fn processes_that_start_together_make_everything_once() {

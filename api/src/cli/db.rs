@@ -385,7 +385,11 @@ impl From<ReadError> for CliError {
 
 impl From<CodecError> for CliError {
     fn from(error: CodecError) -> Self {
-        Self::new(Exit::Failure, error.to_string())
+        let exit = match &error {
+            CodecError::Vault(VaultError::Unavailable { .. }) => Exit::Unavailable,
+            _ => Exit::Failure,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
