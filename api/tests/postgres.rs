@@ -93,8 +93,12 @@ struct Serving {
 
 impl Serving {
     fn start(store: &str) -> Self {
+        Self::start_telling(store, Stdio::null())
+    }
+
+    fn start_telling(store: &str, log: Stdio) -> Self {
         let mut command = freehold(store, &["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let address = first.trim().strip_prefix("listening on http://").unwrap().to_owned();
@@ -262,7 +266,8 @@ fn a_server_that_is_killed_under_an_import_costs_nothing() {
 fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
     let server = Postgres::start(&Options { fsync: true, ..Options::default() }).unwrap();
     let store = server.url();
-    let serving = Serving::start(store);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let serving = Serving::start_telling(store, log.reopen().unwrap().into());
     let send = |reference: &str| {
         let item = json!({"property_id": reference, "data": {"price": 2000}}).to_string();
         serving.ask("POST", "/api/events/property", &item).unwrap().0
@@ -283,10 +288,15 @@ fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
 
     server.kill9().unwrap();
     serving.wait_until_ready(false);
-    std::thread::sleep(Duration::from_secs(1));
+    // Nothing is read before it is appended.
+    let view = || {
+        let item = r#"{"event_type":"property_viewed"}"#;
+        serving.ask("POST", "/api/events/user", item).unwrap().0
+    };
+    assert_eq!(view(), 503);
     server.start_again().unwrap();
     serving.wait_until_ready(true);
-    assert_eq!(send("after"), 202);
+    assert_eq!((view(), send("after")), (202, 202));
 
     assert_eq!([next(), next()], [3, 4]);
     let id = tail.id().to_string();
@@ -296,6 +306,27 @@ fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
     let [gone, back] = &told[..] else { panic!("{told:?}") };
     assert!(gone.starts_with("waiting, after 2: "), "{gone}");
     assert!(back.contains("going on after 2"), "{back}");
+
+    // Whoever reads the log alone learns both, and each once.
+    let began = Instant::now();
+    for (what, of_log) in [
+        ("events not appended", "interactions"),
+        ("events are appended again", "interactions"),
+        ("log not read, trying again", "domain"),
+        ("the log is read again", "domain"),
+        ("the log is read again", "interactions"),
+    ] {
+        let said = || {
+            let text = std::fs::read_to_string(log.path()).unwrap();
+            let lines = text.lines().filter(|line| line.contains(what) && line.contains(of_log));
+            lines.count()
+        };
+        while said() == 0 && began.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let once = said() == 1 || what == "events not appended" && said() > 1;
+        assert!(once, "{what}: {}", std::fs::read_to_string(log.path()).unwrap());
+    }
 }
 
 #[test]

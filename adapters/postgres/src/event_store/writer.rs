@@ -96,7 +96,7 @@ impl Writer {
     /// Writes until the queue is closed and empty.
     pub(super) async fn run(mut self) {
         let _closes = ClosesQueue(self.queue.clone());
-        let mut session = None;
+        let (mut session, mut failing) = (None, false);
         loop {
             // Callers who were answered just now come along with their next request.
             tokio::task::yield_now().await;
@@ -107,6 +107,9 @@ impl Writer {
                 Ok(written) => written,
                 Err(elapsed) => Err(Failed::Unknown(elapsed.into())),
             };
+            if std::mem::replace(&mut failing, written.is_err()) && !failing {
+                tracing::info!(log = %self.log.name, "events are appended again");
+            }
             match written {
                 // Meanwhile the server has those who came while it wrote.
                 Ok(verdicts) if batch.len() >= ANSWERED_BESIDE => {
