@@ -218,7 +218,8 @@ impl Stores {
         let log = log.map_err(|source| failed(url, source))?;
         check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
-        let vault = PostgresKeyVault::open_to_restore(of_keys, master_key.bytes()).await?;
+        let vault = PostgresKeyVault::open_to_restore(of_keys, master_key.bytes()).await;
+        let vault = vault.map_err(|error| of_vault(keys.as_ref(), error))?;
         let models = PostgresReadModels::open(database.clone()).await;
         let models = models.map_err(|source| failed(url, source))?;
         Ok(Self::of_postgres(logs, database, keys, log, vault, models))
@@ -237,7 +238,8 @@ impl Stores {
         let log = log.await.map_err(|source| failed(url, source))?;
         check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
-        let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await?;
+        let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await;
+        let vault = vault.map_err(|error| of_vault(keys.as_ref(), error))?;
         let models = PostgresReadModels::open_read_only(database.clone()).await;
         let models = models.map_err(|source| failed(url, source))?;
         Ok(Self::of_postgres(logs, database, keys, log, vault, models))
@@ -297,10 +299,10 @@ impl Stores {
     /// Whether this process can write, in words for everybody; the log has the rest.
     pub(crate) async fn check(&self) -> Result<(), String> {
         if let Backing::Postgres { databases, log } = &self.backing {
-            for database in databases {
+            for (database, key) in databases.iter().zip(["store.url", "store.keys_url"]) {
                 database.check().await.map_err(|error| {
-                    warn!(%error, "a database cannot be used");
-                    format!("{}; the log of this process says more", in_short(&error))
+                    warn!(key, %error, "a database cannot be used");
+                    format!("{key}: {}; the log of this process says more", in_short(&error))
                 })?;
             }
             if let Some(log) = log.fenced().first() {
@@ -382,6 +384,16 @@ fn failed(url: &PostgresUrl, source: PostgresError) -> StoresError {
     match source {
         PostgresError::Nothing => StoresError::Nothing(format!("{url:?}")),
         source => StoresError::Postgres { key: "store.url", source },
+    }
+}
+
+/// An error of the vault, with the key that names its database.
+fn of_vault(keys: Option<&Database>, error: VaultError) -> StoresError {
+    let VaultError::Unavailable { source } = error else { return error.into() };
+    let key = if keys.is_some() { "store.keys_url" } else { "store.url" };
+    match source.downcast() {
+        Ok(source) => StoresError::Postgres { key, source: *source },
+        Err(source) => VaultError::Unavailable { source }.into(),
     }
 }
 

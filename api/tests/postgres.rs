@@ -568,6 +568,16 @@ fn what_is_wrong_with_a_database_is_said_in_one_line() {
     assert!(err(&output).contains("permission denied for schema"), "{}", err(&output));
     assert!(err(&output).contains("grant"), "{}", err(&output));
 
+    // A database of its own for the keys is named as such.
+    for keys in ["postgres://127.0.0.1:1/keys", &format!("{server}/nowhere")] {
+        for command in [&["db", "migrate"][..], &["doctor"]] {
+            let mut command = freehold(&schema.url(), command);
+            let output = command.env("FREEHOLD__STORE__KEYS_URL", keys).output().unwrap();
+            assert_eq!(output.status.code(), Some(6), "{}", err(&output));
+            assert!(err(&output).contains("store.keys_url: "), "{}", err(&output));
+        }
+    }
+
     let output =
         freehold(&schema.url(), &["serve"]).env_remove("FREEHOLD__VAULT__MASTER_KEY").output();
     let output = output.unwrap();
