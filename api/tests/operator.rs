@@ -259,6 +259,20 @@ fn reading_events_says_when_there_are_more() {
 }
 
 #[test]
+fn making_the_stores_says_whether_there_was_anything_to_do() {
+    let place = Place::on_disk();
+    let store = &*place.address();
+    for says in ["were made or migrated", "nothing was migrated"] {
+        let output = run(store, &["db", "migrate"]);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        assert!(err(&output).contains(says), "{}", err(&output));
+    }
+    let none = run(store, &["projection", "list"]);
+    assert_eq!((none.status.code(), lines(&none)), (Some(0), Vec::new()));
+    assert!(err(&none).contains("`freehold serve` makes them"), "{}", err(&none));
+}
+
+#[test]
 fn nobody_is_asked_about_an_append_that_conflicts() {
     let place = Place::on_disk();
     let store = &*place.address();

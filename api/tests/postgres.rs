@@ -472,7 +472,8 @@ fn a_fenced_process_stores_nothing_until_it_is_restarted() {
     );
     let asked = run(&store, &["db", "fence"]);
     assert_eq!(asked.status.code(), Some(5), "{}", err(&asked));
-    assert!(err(&asked).contains("add --yes"), "{}", err(&asked));
+    assert!(err(&asked).contains("add --yes to move domain (at position 2)"), "{}", err(&asked));
+    assert_eq!(err(&asked).lines().count(), 1, "{}", err(&asked));
     server.wait_until_ready(true);
 
     let fenced = rows(&store, &["db", "fence", "--log", "domain", "--yes"]);

@@ -172,8 +172,20 @@ impl Db {
         super::block_on(async {
             match self {
                 Self::Migrate => {
-                    Stores::open(&global.load([])?.config).await?.close().await;
-                    global.output().note("the stores are current");
+                    let config = global.load([])?.config;
+                    // Only what lacks nothing opens like this.
+                    let current = match Stores::open_read_only(&config).await {
+                        Ok(stores) => {
+                            stores.close().await;
+                            true
+                        }
+                        Err(_) => false,
+                    };
+                    Stores::open(&config).await?.close().await;
+                    global.output().note(match current {
+                        true => "the stores are current, nothing was migrated",
+                        false => "the stores were made or migrated, and are current",
+                    });
                     Ok(())
                 }
                 Self::Status => status(global).await,
