@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use freehold_commands::{CommandExecutor, ExecutorOptions};
 use freehold_ports::{GenerationState, SystemClock};
-use freehold_projections::{Projections, SubscriptionState, models};
+use freehold_projections::{Failure, Projections, SubscriptionState, models};
+use tracing::warn;
 
 use crate::config::Config;
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
+use crate::sealed::check_vault;
 use crate::stores::{Stores, StoresError};
 
 /// Everything a process runs.
@@ -29,6 +31,10 @@ impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
         let stores = Stores::open(config).await?;
+        if let Err(refused) = check_vault(&stores).await {
+            stores.close().await;
+            return Err(refused);
+        }
         let clock = Arc::new(SystemClock);
         let options =
             ExecutorOptions { policy: config.policy.into(), ..ExecutorOptions::default() };
@@ -94,7 +100,7 @@ impl Node {
                         let lag = projection.live.lag(now);
                         match &projection.live.state {
                             SubscriptionState::Failed(failure) => {
-                                late.push(format!("{name} failed: {}", failure.error));
+                                late.push(in_short(name, failure));
                             }
                             _ if lag > budget => {
                                 late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64()));
@@ -102,7 +108,11 @@ impl Node {
                             // While a generation is filled another one may answer.
                             SubscriptionState::CatchingUp => {
                                 let generations = models.generations(name).await;
-                                let generations = generations.map_err(|error| error.to_string())?;
+                                let generations = generations.map_err(|error| {
+                                    warn!(%error, "the read models cannot be read");
+                                    "the read models cannot be read; the log of this process says \
+                                     more"
+                                })?;
                                 if !generations.iter().any(|g| g.state == GenerationState::Active) {
                                     late.push(format!("{name} is being built"));
                                 }
@@ -114,6 +124,18 @@ impl Node {
                 }
             }),
         ]
+    }
+}
+
+/// A failure without what stands in the log of this process: the error may quote an event.
+fn in_short(name: &str, failure: &Failure) -> String {
+    let tried = failure.attempts;
+    match &failure.event {
+        Some((position, _)) => format!(
+            "{name} failed at position {position}, tried {tried} times; the log of this process \
+             says more"
+        ),
+        None => format!("{name} failed, tried {tried} times; the log of this process says more"),
     }
 }
 

@@ -91,6 +91,17 @@ pub enum StoresError {
     /// The key vault cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// A log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Nothing opens what is sealed in the log.
+    #[error(
+        "the log holds personal values, and the vault not one key that opens them: the log was \
+         imported without its keys, or store.keys_url names another database than before. Bring \
+         them with `freehold keys import`, from a file that `freehold keys export` wrote where \
+         they are, or name the database that has them"
+    )]
+    NoKeys,
 }
 
 impl Stores {
@@ -102,6 +113,19 @@ impl Stores {
 
     /// Opens everything to read and write, with further logs, which are made if they are not there.
     pub async fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
+        let stores = Self::open_to_restore(config, further).await?;
+        if let Some(keys) = &stores.keys {
+            keys.keep_master_key().await?;
+        }
+        Ok(stores)
+    }
+
+    /// Opens as [`open_with`](Self::open_with) does what is to be restored: a new vault has no
+    /// master key until whoever restores knows that it is the right one.
+    pub async fn open_to_restore(
+        config: &Config,
+        further: &[LogName],
+    ) -> Result<Self, StoresError> {
         match &config.store.url {
             StoreUrl::Sqlite(folder) => Self::open_folder(folder, config, further),
             StoreUrl::Postgres(url) => Self::open_database(url, config, further).await,
@@ -134,7 +158,7 @@ impl Stores {
             ..LogOptions::default()
         };
         let log = Arc::new(SqliteEventStore::open(folder, options)?);
-        let vault = Arc::new(SqliteKeyVault::open(folder, master_key.bytes())?);
+        let vault = Arc::new(SqliteKeyVault::open_to_restore(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
         Ok(Self::of_sqlite(logs, log, vault, models))
     }
@@ -194,7 +218,8 @@ impl Stores {
         let log = log.map_err(|source| failed(url, source))?;
         check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
-        let vault = PostgresKeyVault::open(of_keys, master_key.bytes()).await?;
+        let vault = PostgresKeyVault::open_to_restore(of_keys, master_key.bytes()).await;
+        let vault = vault.map_err(|error| of_vault(keys.as_ref(), error))?;
         let models = PostgresReadModels::open(database.clone()).await;
         let models = models.map_err(|source| failed(url, source))?;
         Ok(Self::of_postgres(logs, database, keys, log, vault, models))
@@ -213,7 +238,8 @@ impl Stores {
         let log = log.await.map_err(|source| failed(url, source))?;
         check_replica(&log, replica).await?;
         let of_keys = keys.clone().unwrap_or_else(|| database.clone());
-        let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await?;
+        let vault = PostgresKeyVault::open_read_only(of_keys, master_key.bytes()).await;
+        let vault = vault.map_err(|error| of_vault(keys.as_ref(), error))?;
         let models = PostgresReadModels::open_read_only(database.clone()).await;
         let models = models.map_err(|source| failed(url, source))?;
         Ok(Self::of_postgres(logs, database, keys, log, vault, models))
@@ -273,10 +299,10 @@ impl Stores {
     /// Whether this process can write, in words for everybody; the log has the rest.
     pub(crate) async fn check(&self) -> Result<(), String> {
         if let Backing::Postgres { databases, log } = &self.backing {
-            for database in databases {
+            for (database, key) in databases.iter().zip(["store.url", "store.keys_url"]) {
                 database.check().await.map_err(|error| {
-                    warn!(%error, "a database cannot be used");
-                    format!("{}; the log of this process says more", in_short(&error))
+                    warn!(key, %error, "a database cannot be used");
+                    format!("{key}: {}; the log of this process says more", in_short(&error))
                 })?;
             }
             if let Some(log) = log.fenced().first() {
@@ -358,6 +384,16 @@ fn failed(url: &PostgresUrl, source: PostgresError) -> StoresError {
     match source {
         PostgresError::Nothing => StoresError::Nothing(format!("{url:?}")),
         source => StoresError::Postgres { key: "store.url", source },
+    }
+}
+
+/// An error of the vault, with the key that names its database.
+fn of_vault(keys: Option<&Database>, error: VaultError) -> StoresError {
+    let VaultError::Unavailable { source } = error else { return error.into() };
+    let key = if keys.is_some() { "store.keys_url" } else { "store.url" };
+    match source.downcast() {
+        Ok(source) => StoresError::Postgres { key, source: *source },
+        Err(source) => VaultError::Unavailable { source }.into(),
     }
 }
 

@@ -170,7 +170,11 @@ async fn what_cannot_be_moved_is_said_with_its_code() {
     assert_eq!(output.status.code(), Some(5));
     assert!(err(&output).contains("another master key"), "{}", err(&output));
 
-    done(&path("to"), &["events", "import", &text("log.ndjson")]);
+    for says in ["2,000 of 2,000 events of", "nothing was stored"] {
+        let imported = run(&path("to"), &["events", "import", &text("log.ndjson")]);
+        assert_eq!(imported.status.code(), Some(0), "{}", err(&imported));
+        assert!(err(&imported).contains(says), "{}", err(&imported));
+    }
     assert_eq!(done(&path("to"), &["doctor"])[0]["sound"], true);
 }
 
@@ -182,6 +186,8 @@ fn the_demo_moves_and_its_read_models_are_made_again() {
     let text = |name: &str| path(name).to_str().unwrap().to_owned();
     let output = run(&path("from"), &["demo", "--import-only", "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let again = run(&path("from"), &["demo", "--import-only"]);
+    assert!(err(&again).contains("there already, nothing was imported"), "{}", err(&again));
     let names: Vec<String> = done(&path("from"), &["projection", "list"])
         .iter()
         .map(|row| row["name"].as_str().unwrap().to_owned())

@@ -7,9 +7,13 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use freehold::stores::LOGS;
-use freehold_ports::{EventStore as _, LogName};
-use freehold_sqlite::SqliteEventStore;
+use freehold_ports::{
+    AppendRequest, CommandId, EventId, EventStore as _, ExpectedVersion, Fingerprint, LogName,
+    NewEvent, PayloadCodec, Provenance,
+};
+use freehold_sqlite::{LogOptions, SqliteEventStore};
 use freehold_test_stores::Place;
 use serde_json::{Value, json};
 
@@ -259,6 +263,20 @@ fn reading_events_says_when_there_are_more() {
 }
 
 #[test]
+fn making_the_stores_says_whether_there_was_anything_to_do() {
+    let place = Place::on_disk();
+    let store = &*place.address();
+    for says in ["were made or migrated", "nothing was migrated"] {
+        let output = run(store, &["db", "migrate"]);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        assert!(err(&output).contains(says), "{}", err(&output));
+    }
+    let none = run(store, &["projection", "list"]);
+    assert_eq!((none.status.code(), lines(&none)), (Some(0), Vec::new()));
+    assert!(err(&none).contains("`freehold serve` makes them"), "{}", err(&none));
+}
+
+#[test]
 fn nobody_is_asked_about_an_append_that_conflicts() {
     let place = Place::on_disk();
     let store = &*place.address();
@@ -362,6 +380,60 @@ mod embedded {
         let finding = lines(&output)[0]["findings"][0].as_str().unwrap().to_owned();
         assert!(finding.contains("beyond the end of the log domain at 0"), "{finding}");
         assert!(finding.contains("freehold projection rebuild listings"), "{finding}");
+    }
+
+    /// Whoever asks whether it is ready need not be one who may read events.
+    #[tokio::test]
+    async fn a_projection_that_fails_is_named_without_what_stands_in_its_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().to_str().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // Built once: what fails while it is built is being built.
+        let server = Serving::start(store);
+        while !server.ask("GET", "/ready", "").starts_with("HTTP/1.1 200") {
+            assert!(Instant::now() < deadline);
+        }
+        drop(server);
+        let log = SqliteEventStore::open(folder.path(), LogOptions::default()).unwrap();
+        let event = NewEvent {
+            event_id: EventId::new(),
+            event_type: "PropertyRegistered".into(),
+            schema_version: 1,
+            occurred_at: Utc::now(),
+            subjects: Vec::new(),
+            tags: Vec::new(),
+            codec: PayloadCodec::Json,
+            payload: r#"{"property":"hunter2"}"#.into(),
+        };
+        let request = AppendRequest {
+            log: LogName::DOMAIN,
+            stream: "property-1".parse().unwrap(),
+            expected: ExpectedVersion::Any,
+            command_id: CommandId::new(),
+            fingerprint: Fingerprint([0; 16]),
+            boundaries: Vec::new(),
+            provenance: Provenance {
+                tenant: "default".into(),
+                actor: "test".into(),
+                correlation_id: None,
+                causation_id: None,
+            },
+            events: vec![event],
+        };
+        log.append(request).await.unwrap();
+        log.close().await;
+
+        let server = Serving::start(store);
+        loop {
+            let ready = server.ask("GET", "/ready", "");
+            assert!(!ready.contains("hunter2"), "{ready}");
+            if ready.contains("listings failed at position 1, tried ") {
+                assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{ready}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     #[test]

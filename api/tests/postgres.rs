@@ -57,8 +57,12 @@ struct Serving {
 
 impl Serving {
     fn start(store: &str) -> Self {
+        Self::start_telling(store, Stdio::null())
+    }
+
+    fn start_telling(store: &str, log: Stdio) -> Self {
         let mut command = freehold(store, &["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let address = first.trim().strip_prefix("listening on http://").unwrap().to_owned();
@@ -220,6 +224,75 @@ fn a_server_that_is_killed_under_an_import_costs_nothing() {
     verify(store);
 }
 
+/// The server goes away and comes back under those who follow it and those who write.
+#[test]
+#[ignore = "needs PostgreSQL on this machine"]
+fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
+    let server = Postgres::start(&Options { fsync: true, ..Options::default() }).unwrap();
+    let store = server.url();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let serving = Serving::start_telling(store, log.reopen().unwrap().into());
+    let send = |reference: &str| {
+        let item = json!({"property_id": reference, "data": {"price": 2000}}).to_string();
+        serving.ask("POST", "/api/events/property", &item).unwrap().0
+    };
+    assert_eq!(send("before"), 202);
+    let mut tail = freehold(store, &["events", "tail", "--after", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(tail.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut events = BufReader::new(tail.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut next = || {
+        let event: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
+        event["position"].as_u64().unwrap()
+    };
+    assert_eq!([next(), next()], [1, 2]);
+
+    server.kill9().unwrap();
+    serving.wait_until_ready(false);
+    // Nothing is read before it is appended.
+    let view = || {
+        let item = r#"{"event_type":"property_viewed"}"#;
+        serving.ask("POST", "/api/events/user", item).unwrap().0
+    };
+    assert_eq!(view(), 503);
+    server.start_again().unwrap();
+    serving.wait_until_ready(true);
+    assert_eq!((view(), send("after")), (202, 202));
+
+    assert_eq!([next(), next()], [3, 4]);
+    let id = tail.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(tail.wait().unwrap().code(), Some(0));
+    let told: Vec<String> = told.collect();
+    let [gone, back] = &told[..] else { panic!("{told:?}") };
+    assert!(gone.starts_with("waiting, after 2: "), "{gone}");
+    assert!(back.contains("going on after 2"), "{back}");
+
+    // Whoever reads the log alone learns both, and each once.
+    let began = Instant::now();
+    for (what, of_log) in [
+        ("events not appended", "interactions"),
+        ("events are appended again", "interactions"),
+        ("log not read, trying again", "domain"),
+        ("the log is read again", "domain"),
+        ("the log is read again", "interactions"),
+    ] {
+        let said = || {
+            let text = std::fs::read_to_string(log.path()).unwrap();
+            let lines = text.lines().filter(|line| line.contains(what) && line.contains(of_log));
+            lines.count()
+        };
+        while said() == 0 && began.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let once = said() == 1 || what == "events not appended" && said() > 1;
+        assert!(once, "{what}: {}", std::fs::read_to_string(log.path()).unwrap());
+    }
+}
+
 #[test]
 #[ignore = "set TEST_POSTGRES_URL"]
 fn processes_that_start_together_make_everything_once() {
@@ -363,14 +436,26 @@ fn a_fenced_process_stores_nothing_until_it_is_restarted() {
     );
     let asked = run(&store, &["db", "fence"]);
     assert_eq!(asked.status.code(), Some(5), "{}", err(&asked));
-    assert!(err(&asked).contains("add --yes"), "{}", err(&asked));
+    assert!(err(&asked).contains("add --yes to move domain (at position 2)"), "{}", err(&asked));
+    assert_eq!(err(&asked).lines().count(), 1, "{}", err(&asked));
     server.wait_until_ready(true);
 
     let fenced = rows(&store, &["db", "fence", "--log", "domain", "--yes"]);
     assert_eq!(fenced, [json!({"log": "domain", "epoch": 2})]);
     let refused = item.replace("\"a\"", "\"b\"");
     let (status, answer) = server.ask("POST", "/api/events/property", &refused).unwrap();
-    assert_eq!(answer["items"][0]["status"], "retry", "{status} {answer}");
+    assert_eq!((status, &answer["items"][0]["status"]), (503, &json!("retry")), "{answer}");
+    // Not "later", but "elsewhere": this process will never take it.
+    assert_eq!(answer["code"], "FENCED", "{answer}");
+    assert_eq!(answer["items"][0]["errors"][0]["code"], "FENCED", "{answer}");
+    let view = r#"{"event_type":"property_viewed","data":{"property_id":"a"}}"#;
+    let (status, answer) = server.ask("POST", "/api/events/user", view).unwrap();
+    assert_eq!(status, 202, "the other log was not fenced: {answer}");
+    let mutation = r#"mutation { userRegister(input: { email: "ada@example.org" }) {
+        userErrors { code } } }"#;
+    let body = json!({ "query": mutation }).to_string();
+    let (_, answer) = server.ask("POST", "/graphql", &body).unwrap();
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "FENCED", "{answer}");
     let ready = server.wait_until_ready(false);
     assert!(ready["checks"][0]["reason"].as_str().unwrap().contains("restart"), "{ready}");
     let began = Instant::now();
@@ -446,7 +531,18 @@ fn what_is_wrong_with_a_database_is_said_in_one_line() {
     assert!(err(&output).contains("permission denied for schema"), "{}", err(&output));
     assert!(err(&output).contains("grant"), "{}", err(&output));
 
-    let output = freehold(&url, &["serve"]).env_remove("FREEHOLD__VAULT__MASTER_KEY").output();
+    // A database of its own for the keys is named as such.
+    for keys in ["postgres://127.0.0.1:1/keys", &format!("{server}/nowhere")] {
+        for command in [&["db", "migrate"][..], &["doctor"]] {
+            let mut command = freehold(&schema.url(), command);
+            let output = command.env("FREEHOLD__STORE__KEYS_URL", keys).output().unwrap();
+            assert_eq!(output.status.code(), Some(6), "{}", err(&output));
+            assert!(err(&output).contains("store.keys_url: "), "{}", err(&output));
+        }
+    }
+
+    let output =
+        freehold(&schema.url(), &["serve"]).env_remove("FREEHOLD__VAULT__MASTER_KEY").output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", err(&output));
     assert!(err(&output).contains("FREEHOLD__VAULT__MASTER_KEY_FILE"), "{}", err(&output));

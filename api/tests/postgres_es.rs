@@ -174,6 +174,24 @@ async fn an_application_goes_on_where_it_was() {
     assert!(err(&nowhere).contains("FREEHOLD__IMPORT__POSTGRES_ES_URL"), "{}", err(&nowhere));
     let other = run(&store, &["import", "postgres-es", &server, "--table", "nothing"]);
     assert_eq!(other.status.code(), Some(3), "{}", err(&other));
+    // The log has the rows that were deleted or changed, and those that came here.
+    assert!(err(&refused).contains("warning: "), "{}", err(&refused));
+    assert!(err(&refused).contains("not in the table as they are here"), "{}", err(&refused));
+
+    // Somebody else's database is to be read, not made or owned.
+    let role = format!("{schema}_guest");
+    sql(&format!("CREATE ROLE {role} LOGIN")).await;
+    let (_, rest) = server.rsplit_once('@').unwrap();
+    let guest = format!("postgres://{role}@{rest}");
+    let forbidden = run(&store, &[&import[..2], &[&guest], &import[3..]].concat());
+    sql(&format!("DROP ROLE {role}")).await;
+    assert_eq!(forbidden.status.code(), Some(5), "{}", err(&forbidden));
+    assert!(err(&forbidden).contains("SELECT"), "{}", err(&forbidden));
+    assert!(!err(&forbidden).contains("owner"), "{}", err(&forbidden));
+    let (place, _) = server.rsplit_once('/').unwrap();
+    let nowhere = run(&store, &["import", "postgres-es", &format!("{place}/nowhere")]);
+    assert_eq!(nowhere.status.code(), Some(6), "{}", err(&nowhere));
+    assert!(!err(&nowhere).contains("createdb"), "{}", err(&nowhere));
     let ours = run(&store, &[&import[..], &["--log", "domain"]].concat());
     assert_eq!(ours.status.code(), Some(2), "{}", err(&ours));
 

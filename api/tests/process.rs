@@ -300,7 +300,12 @@ fn a_stream_is_empty_before_its_first_event() {
     let name = first.iter().find(|row| row["field"].as_str().unwrap().contains("display_name"));
     assert_eq!(name.unwrap()["before"], Value::Null);
     let unknown = run(store, &["stream", "show", "user-nobody", "--at", "0"]);
-    assert_refused(&unknown, 3, &["there is no stream user-nobody"]);
+    assert_refused(&unknown, 3, &["there is no stream user-nobody in the log domain"]);
+    let elsewhere = ["stream", "show", &stream, "--log", "interactions"];
+    assert_refused(&run(store, &elsewhere), 3, &["in the log interactions"]);
+    let foreign = ["stream", "show", "account-7", "--log", "interactions"];
+    let reading = "freehold events read --log interactions --stream account-7";
+    assert_refused(&run(store, &foreign), 2, &["account is no aggregate", reading]);
 }
 
 /// What is about files.

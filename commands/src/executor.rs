@@ -229,6 +229,14 @@ pub enum CommandError<R: Refusal> {
     /// An event or a key of a person cannot be read or written.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// This process writes to the log no more; another one may.
+    #[error(
+        "this process takes no more writes to the log {log}; send it to another one, or restart it"
+    )]
+    Fenced {
+        /// The log.
+        log: LogName,
+    },
     /// The log cannot be reached.
     #[error(transparent)]
     Unavailable(ReadError),
@@ -585,6 +593,7 @@ impl CommandExecutor {
                 tokio::time::sleep(Duration::from_millis(20 * u64::from(attempts.max(1)))).await;
                 self.first_answer(asked).await
             }
+            Err(AppendError::Fenced { log }) => Err(CommandError::Fenced { log }),
             Err(AppendError::Unavailable { source }) => {
                 Err(CommandError::Unavailable(ReadError::Unavailable { source }))
             }

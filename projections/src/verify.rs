@@ -43,7 +43,7 @@ pub struct Verification {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// Its table.
-    pub table: &'static str,
+    pub table: &'static Table,
     /// Its key.
     pub key: Key,
     /// What answers queries.
@@ -181,8 +181,7 @@ impl Found {
                 let name = name_of(key);
                 let (kept, folded) = (kept.remove(&name), folded.remove(&name));
                 if kept != folded {
-                    let (table, key) = (table.name, key.clone());
-                    differences.push(Difference { table, key, kept, folded });
+                    differences.push(Difference { table, key: key.clone(), kept, folded });
                 }
             }
         }

@@ -139,6 +139,7 @@ impl FreeholdEventRepository {
                 ) => return Err(PersistenceError::ConnectionError(error.into())),
                 Err(
                     error @ (AppendError::BoundaryConflict { .. }
+                    | AppendError::Fenced { .. }
                     | AppendError::CommandIdReused { .. }
                     | AppendError::Invalid(_)),
                 ) => return Err(PersistenceError::UnknownError(error.into())),

@@ -1,5 +1,6 @@
 //! A database server: its address, a pool of connections, and the schema brought up to date.
 
+use std::borrow::Cow;
 use std::convert::identity;
 use std::fmt;
 use std::io::ErrorKind;
@@ -309,7 +310,7 @@ impl Database {
             return Err(address(sqlx::Error::Configuration("another scheme".into())));
         }
         check_parameters(url).map_err(|what| address(sqlx::Error::Configuration(what.into())))?;
-        let options = PgConnectOptions::from_str(url).map_err(address)?;
+        let options = PgConnectOptions::from_str(&without_empty_host(url)).map_err(address)?;
         let name = options.get_application_name().unwrap_or("freehold").to_owned();
         let options = options
             .application_name(&name)
@@ -611,7 +612,7 @@ pub(crate) fn failure(error: sqlx::Error) -> StoreFailure {
 }
 
 /// An error in the words of whoever found it.
-fn said(error: &sqlx::Error) -> String {
+pub(crate) fn said(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
@@ -635,6 +636,33 @@ fn check_parameters(url: &str) -> Result<(), String> {
         false => "like the one there",
     };
     Err(format!("no parameter {name}; there are {}", PARAMETERS.join(", ")))
+}
+
+/// An address as the driver takes it where no host is named, as in `user@/database?host=/folder`:
+/// without anything in place of a host, and who logs in among the parameters.
+fn without_empty_host(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (place, rest) = rest.split_at(end);
+    let Some((login, port)) = place.rsplit_once('@') else { return url.into() };
+    if !port.is_empty() && !port.starts_with(':') {
+        return url.into();
+    }
+    let (user, password) = match login.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (login, None),
+    };
+    let mut translated = format!("{scheme}://{rest}");
+    let port = port.strip_prefix(':').filter(|port| !port.is_empty());
+    let parameters = [("user", Some(user)), ("password", password), ("port", port)];
+    for (name, value) in parameters {
+        let Some(value) = value else { continue };
+        translated.push(if translated.contains('?') { '&' } else { '?' });
+        // What stands for itself here means something among parameters.
+        let value = value.replace('+', "%2B").replace('&', "%26");
+        translated.push_str(&format!("{name}={value}"));
+    }
+    translated.into()
 }
 
 /// A pool that connects when it is first used; each session begins with a statement.
@@ -711,6 +739,23 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_address_may_name_the_folder_of_a_socket_as_psql_takes_it() {
+        let database = Database::at("postgresql://a+b@/flats?host=/run/here&port=5433").unwrap();
+        assert_eq!(database.place(), "/run/here");
+        assert_eq!(database.options.get_username(), "a+b");
+        assert_eq!(database.options.get_database(), Some("flats"));
+        let all = without_empty_host("postgres://ann:p%40&s@:5433/flats");
+        assert_eq!(all, "postgres:///flats?user=ann&password=p%40%26s&port=5433");
+        for other in ["postgres:///flats?host=/run", "postgres://ann@host/flats", "postgres://ann@"]
+        {
+            assert!(Database::at(other).is_ok(), "{other}");
+        }
+        for untouched in ["postgres:///flats?user=x", "postgres://ann:secret@host:1/flats"] {
+            assert_eq!(without_empty_host(untouched), untouched);
+        }
+    }
 
     #[tokio::test]
     #[ignore = "set TEST_POSTGRES_URL"]

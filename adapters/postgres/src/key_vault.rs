@@ -40,19 +40,20 @@ impl PostgresKeyVault {
     /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one; what is wrong
     ///   with the database is the source, an [`OpenError`].
     pub async fn open(database: Database, master: &[u8; 32]) -> Result<Self, VaultError> {
+        let vault = Self::open_to_restore(database, master).await?;
+        vault.keep_master_key().await?;
+        Ok(vault)
+    }
+
+    /// Opens the vault as [`open`](Self::open) does, but a new one gets its master key by
+    /// [`keep_master_key`](RestoreKeys::keep_master_key) only.
+    pub async fn open_to_restore(
+        database: Database,
+        master: &[u8; 32],
+    ) -> Result<Self, VaultError> {
         database.migrate(&SCHEMA).await.map_err(unavailable)?;
         let vault = Self::new(database, master);
-        if vault.check().await?.is_none() {
-            let insert =
-                "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
-            sqlx::query(insert)
-                .bind(vault.master.check_value())
-                .execute(vault.database.pool())
-                .await
-                .map_err(|error| unavailable(vault.database.why(error)))?;
-            // Another process may have been the first, with another key.
-            vault.check().await?;
-        }
+        vault.check().await?;
         Ok(vault)
     }
 
@@ -170,6 +171,21 @@ impl KeyVault for PostgresKeyVault {
 
 #[async_trait]
 impl RestoreKeys for PostgresKeyVault {
+    async fn keep_master_key(&self) -> Result<(), VaultError> {
+        if self.check().await?.is_none() {
+            let insert =
+                "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
+            sqlx::query(insert)
+                .bind(self.master.check_value())
+                .execute(self.database.pool())
+                .await
+                .map_err(|error| unavailable(self.database.why(error)))?;
+            // Another process may have been the first, with another key.
+            self.check().await?;
+        }
+        Ok(())
+    }
+
     async fn wrapped_keys(
         &self,
         after: Option<SubjectId>,

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row as _};
 
-use crate::database::{Database, OpenError};
+use crate::database::{Database, OpenError, said};
 
 /// What PostgreSQL says where a table or a column is not there.
 const NO_TABLE: &str = "42P01";
@@ -63,8 +63,22 @@ pub enum PostgresEsError {
         said: String,
     },
     /// The server could not be reached or failed.
-    #[error("the application's database: {0}")]
+    #[error("the application's database: {}", advice(.0))]
     Unavailable(OpenError),
+}
+
+/// What to do about somebody else's database, which is only read.
+fn advice(error: &OpenError) -> String {
+    match error {
+        OpenError::NoDatabase { at, source } => {
+            format!("the server at {at} has none of that name: {}; check the address", said(source))
+        }
+        OpenError::Forbidden { user, source } => format!(
+            "{user} may not read the table: {}; grant USAGE on its schema and SELECT on it",
+            said(source)
+        ),
+        error => error.to_string(),
+    }
 }
 
 impl PostgresEsTable {

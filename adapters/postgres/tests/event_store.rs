@@ -14,7 +14,7 @@ use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CommandId, EventFilter, EventId,
     EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidRequest, LogName, NewEvent,
     PayloadCodec, Provenance, ReadError, RecordedAnswer, RecordedEvent, RestoreBatch, RestoreError,
-    RestoreLog as _, StreamId, StreamVersion, Tag,
+    RestoreKeys as _, RestoreLog as _, StreamId, StreamVersion, Tag,
 };
 use freehold_postgres::{
     Database, LogOptions, OpenError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
@@ -289,13 +289,13 @@ async fn whoever_opened_the_log_before_its_epoch_was_raised_writes_no_more() {
 
     for _ in 0..2 {
         let refused = old.append(a_note("late")).await;
-        assert!(matches!(refused, Err(AppendError::Unavailable { .. })));
+        assert!(matches!(refused, Err(AppendError::Fenced { .. })), "{refused:?}");
     }
 
     let new = open(&schema).await;
     new.append(a_note("new")).await.unwrap();
     let refused = old.append(a_note("late")).await;
-    assert!(matches!(refused, Err(AppendError::Unavailable { .. })));
+    assert!(matches!(refused, Err(AppendError::Fenced { .. })), "{refused:?}");
     assert_eq!(all(&new).await.len(), 2);
     let other_log = AppendRequest { log: LogName::INTERACTIONS, ..a_note("other") };
     assert_eq!(old.append(other_log).await.unwrap().position, GlobalPosition(1));
@@ -317,7 +317,7 @@ async fn a_process_that_appends_nothing_notices_that_the_epoch_was_raised() {
     };
     tokio::time::timeout(Duration::from_secs(10), noticed).await.unwrap();
     let refused = store.append(a_note("late")).await;
-    assert!(matches!(refused, Err(AppendError::Unavailable { .. })));
+    assert!(matches!(refused, Err(AppendError::Fenced { .. })));
 }
 
 #[tokio::test]
@@ -393,7 +393,7 @@ async fn a_process_that_comes_back_to_a_log_without_its_events_writes_no_more() 
 
     assert!(answers.iter().all(|answer| matches!(
         answer,
-        Err(AppendError::Unavailable { .. } | AppendError::OutcomeUnknown { .. })
+        Err(AppendError::Fenced { .. } | AppendError::OutcomeUnknown { .. })
     )));
     let events: i64 =
         sqlx::query_scalar("SELECT count(*) FROM event").fetch_one(&mut operator).await.unwrap();
@@ -538,6 +538,21 @@ async fn processes_that_start_at_once_migrate_once() {
     assert_eq!(all(&open(&schema).await).await.len(), 6);
     let other = PostgresKeyVault::open(schema.database(), &[8; 32]).await;
     assert!(matches!(other, Err(freehold_ports::VaultError::WrongMasterKey)));
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_vault_opened_to_restore_has_no_master_key_until_it_is_the_right_one() {
+    let schema = Schema::new();
+    let wrong = PostgresKeyVault::open_to_restore(schema.database(), &[8; 32]).await.unwrap();
+    let right = PostgresKeyVault::open_to_restore(schema.database(), &[7; 32]).await.unwrap();
+
+    right.keep_master_key().await.unwrap();
+    right.keep_master_key().await.unwrap();
+
+    let refused = wrong.keep_master_key().await;
+    assert!(matches!(refused, Err(freehold_ports::VaultError::WrongMasterKey)), "{refused:?}");
+    PostgresKeyVault::open(schema.database(), &[7; 32]).await.unwrap();
 }
 
 #[tokio::test]

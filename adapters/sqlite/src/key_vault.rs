@@ -55,6 +55,14 @@ impl SqliteKeyVault {
     ///
     /// - Errors: [`VaultError::WrongMasterKey`] if the vault was made with another one.
     pub fn open(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
+        let vault = Self::open_to_restore(folder, master)?;
+        vault.keys.keep_master_key()?;
+        Ok(vault)
+    }
+
+    /// Opens the vault as [`open`](Self::open) does, but a new one gets its master key by
+    /// [`keep_master_key`](RestoreKeys::keep_master_key) only.
+    pub fn open_to_restore(folder: &Path, master: &[u8; 32]) -> Result<Self, VaultError> {
         let path = folder.join(FILE);
         let failed = |error: rusqlite::Error| unavailable(OpenError::unavailable(&path, error));
         let lock = file::lock(&path).map_err(unavailable)?;
@@ -92,7 +100,8 @@ impl SqliteKeyVault {
         lock: Option<File>,
     ) -> Result<Self, VaultError> {
         let master = MasterKey::new(master);
-        check_master(path, &connection, &master)?;
+        let unavailable = |error: rusqlite::Error| unavailable(OpenError::unavailable(path, error));
+        check_master(&connection, &master, unavailable)?;
         Ok(Self {
             keys: Arc::new(Keys {
                 master,
@@ -147,6 +156,10 @@ impl KeyVault for SqliteKeyVault {
 
 #[async_trait]
 impl RestoreKeys for SqliteKeyVault {
+    async fn keep_master_key(&self) -> Result<(), VaultError> {
+        self.run(Keys::keep_master_key).await
+    }
+
     async fn wrapped_keys(
         &self,
         after: Option<SubjectId>,
@@ -179,6 +192,17 @@ impl Keys {
             }
         }
         (found, missing)
+    }
+
+    fn keep_master_key(&self) -> Result<(), VaultError> {
+        let connection = self.connection();
+        // Only this process writes to the file.
+        if check_master(&connection, &self.master, unavailable)?.is_none() {
+            let insert = "INSERT INTO vault (one, check_value) VALUES (1, ?1)";
+            let check = self.master.check_value();
+            connection.execute(insert, [check]).map_err(unavailable)?;
+        }
+        Ok(())
     }
 
     fn find(&self, subjects: &[SubjectId]) -> Result<HashMap<SubjectId, SubjectKey>, VaultError> {
@@ -332,24 +356,19 @@ fn stored(connection: &Connection, subject: SubjectId) -> Result<Stored, VaultEr
     })
 }
 
-/// Refuses another master key than the one the vault was made with; a new vault takes any.
+/// Refuses another master key than that of the vault; none if the vault has none yet.
 fn check_master(
-    path: &Path,
     connection: &Connection,
     master: &MasterKey,
-) -> Result<(), VaultError> {
-    let unavailable = |error: rusqlite::Error| unavailable(OpenError::unavailable(path, error));
+    unavailable: impl FnOnce(rusqlite::Error) -> VaultError,
+) -> Result<Option<()>, VaultError> {
     let stored = connection
         .query_row("SELECT check_value FROM vault", [], |row| row.get::<_, Vec<u8>>(0))
         .optional()
         .map_err(unavailable)?;
     match stored {
-        Some(check_value) => master.check(&check_value),
-        None => {
-            let insert = "INSERT INTO vault (one, check_value) VALUES (1, ?1)";
-            connection.execute(insert, [master.check_value()]).map_err(unavailable)?;
-            Ok(())
-        }
+        Some(check_value) => master.check(&check_value).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use freehold_domain::SubjectId;
-use freehold_ports::{KeyVault, VaultError};
+use freehold_ports::{KeyVault, RestoreKeys as _, VaultError};
 use freehold_sqlite::SqliteKeyVault;
 use uuid::Uuid;
 
@@ -43,6 +43,21 @@ async fn a_wrong_master_key_is_refused_and_harms_nothing() {
     assert!(matches!(refused, Err(VaultError::WrongMasterKey)));
     let vault = SqliteKeyVault::open(folder.path(), &MASTER).unwrap();
     assert_eq!(vault.keys_for_reading(&[subject]).await.unwrap(), made);
+}
+
+#[tokio::test]
+async fn a_vault_opened_to_restore_has_no_master_key_until_it_is_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = || SqliteKeyVault::open_to_restore(folder.path(), &[8; 32]);
+    drop(wrong().unwrap());
+
+    let vault = SqliteKeyVault::open_to_restore(folder.path(), &MASTER).unwrap();
+    vault.keep_master_key().await.unwrap();
+    vault.keep_master_key().await.unwrap();
+
+    drop(vault);
+    assert!(matches!(wrong(), Err(VaultError::WrongMasterKey)));
+    SqliteKeyVault::open(folder.path(), &MASTER).unwrap();
 }
 
 #[tokio::test]

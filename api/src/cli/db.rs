@@ -10,6 +10,7 @@ use super::output::counted;
 use super::{CliError, Exit, Global, Row};
 use crate::config::StoreUrl;
 use crate::node::projections;
+use crate::sealed::subjects_without_keys;
 use crate::stores::{Stores, StoresError, database};
 
 /// Make, migrate and look at the stores.
@@ -171,8 +172,20 @@ impl Db {
         super::block_on(async {
             match self {
                 Self::Migrate => {
-                    Stores::open(&global.load([])?.config).await?.close().await;
-                    global.output().note("the stores are current");
+                    let config = global.load([])?.config;
+                    // Only what lacks nothing opens like this.
+                    let current = match Stores::open_read_only(&config).await {
+                        Ok(stores) => {
+                            stores.close().await;
+                            true
+                        }
+                        Err(_) => false,
+                    };
+                    Stores::open(&config).await?.close().await;
+                    global.output().note(match current {
+                        true => "the stores are current, nothing was migrated",
+                        false => "the stores were made or migrated, and are current",
+                    });
                     Ok(())
                 }
                 Self::Status => status(global).await,
@@ -297,7 +310,9 @@ impl Doctor {
             let spinner = global.output().progress(None, "reading the log");
             spinner.enable_steady_tick(std::time::Duration::from_millis(100));
             let mut found = stores.check_integrity().await?;
+            let contradictions = found.len();
             found.extend(ahead(&stores).await?);
+            found.extend(keyless(&stores).await?);
             spinner.finish_and_clear();
             if !global.output().is_table() {
                 let mut positions = serde_json::Map::new();
@@ -319,15 +334,16 @@ impl Doctor {
                 0 => {
                     global
                         .output()
-                        .note("the log is sound: positions, versions, heads and tags agree");
+                        .note("the log is sound: positions, versions, heads, tags and keys agree");
                     Ok(())
                 }
                 count => {
-                    let message = format!(
-                        "{count} things are wrong; keep everything as it is and restore a backup \
-                         beside it"
-                    );
-                    Err(CliError::new(Exit::Failure, message))
+                    let next = match contradictions {
+                        0 => "each of them says what to do",
+                        _ => "keep everything as it is and restore a backup beside it",
+                    };
+                    let wrong = counted(count as u64, "thing is", "things are");
+                    Err(CliError::new(Exit::Failure, format!("{wrong} wrong; {next}")))
                 }
             }
         })
@@ -354,6 +370,20 @@ async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
     Ok(found)
 }
 
+/// People whose personal values nobody can read, and who did not ask for it.
+async fn keyless(stores: &Stores) -> Result<Option<String>, CliError> {
+    let subjects = subjects_without_keys(stores).await?;
+    let finding = subjects.first().map(|first| {
+        format!(
+            "the vault has neither a key nor a destroyed one of {}, the first of them {first}, \
+             whose personal values the log holds and nobody can read: bring the keys with \
+             `freehold keys import`, from a file that `freehold keys export` wrote where they are",
+            counted(subjects.len() as u64, "person", "people"),
+        )
+    });
+    Ok(finding)
+}
+
 impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
         let exit = match &error {
@@ -367,7 +397,11 @@ impl From<ReadError> for CliError {
 
 impl From<CodecError> for CliError {
     fn from(error: CodecError) -> Self {
-        Self::new(Exit::Failure, error.to_string())
+        let exit = match &error {
+            CodecError::Vault(VaultError::Unavailable { .. }) => Exit::Unavailable,
+            _ => Exit::Failure,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -382,6 +416,7 @@ impl From<StoresError> for CliError {
             | StoresError::NotPostgres
             | StoresError::Postgres { source: OpenError::Address { .. }, .. } => Exit::Usage,
             StoresError::MasterKey(_)
+            | StoresError::NoKeys
             | StoresError::Vault(VaultError::WrongMasterKey)
             | StoresError::Postgres {
                 source:
@@ -394,9 +429,10 @@ impl From<StoresError> for CliError {
                     | OpenError::NoReplica,
                 ..
             } => Exit::Refused,
-            StoresError::Open(_) | StoresError::Postgres { .. } | StoresError::Vault(_) => {
-                Exit::Unavailable
-            }
+            StoresError::Open(_)
+            | StoresError::Postgres { .. }
+            | StoresError::Vault(_)
+            | StoresError::Read(_) => Exit::Unavailable,
         };
         let message = match &error {
             // What is behind it names the file or the database.

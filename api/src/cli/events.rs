@@ -27,6 +27,8 @@ const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("1,000 is not zero");
 
 /// How often a log that another process writes is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// The longest pause before a log that cannot be read is asked again; asking takes its time too.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Look at events, follow them, add one, or move all of them.
 #[derive(Debug, Subcommand)]
@@ -43,7 +45,7 @@ pub(super) enum Events {
         #[arg(long)]
         open: bool,
     },
-    /// Print events as they happen, until interrupted
+    /// Print events as they happen, until interrupted; waits for a database that is gone
     Tail {
         #[command(flatten)]
         which: Which,
@@ -207,25 +209,15 @@ impl Events {
             Self::Tail { which, open } => super::block_on(async {
                 let stores = global.stores_read_only().await?;
                 let mut rows = global.output().rows();
-                let mut cursor = match which.after {
+                let cursor = match which.after {
                     Some(after) => after,
                     None => which.end(&stores).await?,
                 };
-                loop {
-                    let (events, next) = which.page(&stores, cursor, u64::MAX).await?;
-                    if let Some(next) = next {
-                        cursor = next;
-                    }
-                    let nothing_new = events.is_empty();
-                    write(&stores.codec, &mut rows, events, open).await?;
-                    rows.flush()?;
-                    if nothing_new {
-                        tokio::select! {
-                            () = tokio::time::sleep(POLL) => {}
-                            _ = tokio::signal::ctrl_c() => return Ok(rows.finish()?),
-                        }
-                    }
+                tokio::select! {
+                    failed = which.follow(global, &stores, &mut rows, cursor, open) => failed?,
+                    _ = tokio::signal::ctrl_c() => {}
                 }
+                Ok(rows.finish()?)
             }),
             Self::Export { file: Some(file), which } => {
                 transfer::export_logs(global, &file, which.log.as_ref())
@@ -285,6 +277,49 @@ impl Which {
         Ok((page.events, next))
     }
 
+    /// Prints what comes after `cursor`, for as long as it can be read; a store that is away is
+    /// waited for.
+    async fn follow(
+        &self,
+        global: &Global,
+        stores: &Stores,
+        rows: &mut super::Rows<EventRow, impl std::io::Write>,
+        mut cursor: u64,
+        open: bool,
+    ) -> Result<(), CliError> {
+        let mut away = None;
+        loop {
+            let read = async {
+                let (events, next) = self.page(stores, cursor, u64::MAX).await?;
+                Ok((rows_of(&stores.codec, events, open).await?, next))
+            };
+            let (events, next) = match read.await {
+                Ok(page) => page,
+                Err(error @ CliError { exit: Exit::Unavailable, .. }) => {
+                    if away.is_none() {
+                        global.output().note(&format!("waiting, after {cursor}: {error}"));
+                    }
+                    let pause = away.map_or(POLL, |pause: Duration| (2 * pause).min(LONGEST_PAUSE));
+                    away = Some(pause);
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if away.take().is_some() {
+                global
+                    .output()
+                    .note(&format!("the log can be read again, going on after {cursor}"));
+            }
+            cursor = next.unwrap_or(cursor);
+            events.iter().try_for_each(|event| rows.write(event))?;
+            rows.flush()?;
+            if events.is_empty() {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
     /// Refuses a stream that holds nothing: its name is more likely wrong than its place.
     async fn must_exist(&self, stores: &Stores) -> Result<(), CliError> {
         let Some(stream) = &self.stream else { return Ok(()) };
@@ -338,8 +373,17 @@ async fn write<W: std::io::Write>(
     events: Vec<RecordedEvent>,
     open: bool,
 ) -> Result<(), CliError> {
+    let events = rows_of(codec, events, open).await?;
+    Ok(events.iter().try_for_each(|event| rows.write(event))?)
+}
+
+async fn rows_of(
+    codec: &EventCodec,
+    events: Vec<RecordedEvent>,
+    open: bool,
+) -> Result<Vec<EventRow>, CliError> {
     let keys = if open { codec.keys_for(&events).await? } else { Default::default() };
-    for event in events {
+    let rows = events.into_iter().map(|event| {
         let payload = if open {
             codec.open_payload(&event, &keys)?
         } else {
@@ -347,9 +391,9 @@ async fn write<W: std::io::Write>(
             serde_json::from_slice(&event.payload)
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&event.payload).into()))
         };
-        rows.write(&EventRow { event, payload })?;
-    }
-    Ok(())
+        Ok(EventRow { event, payload })
+    });
+    rows.collect()
 }
 
 impl Append {
@@ -476,6 +520,7 @@ impl From<AppendError> for CliError {
             AppendError::CommandIdReused { .. } | AppendError::Invalid(_) => Exit::Refused,
             AppendError::Overloaded { .. }
             | AppendError::OutcomeUnknown { .. }
+            | AppendError::Fenced { .. }
             | AppendError::Unavailable { .. } => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())

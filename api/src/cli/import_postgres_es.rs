@@ -141,6 +141,15 @@ impl PostgresEs {
                 counted(report.refused, "aggregate", "aggregates"),
                 self.log,
             ));
+            if report.ahead > 0 {
+                output.note(&format!(
+                    "warning: {} of the log {} not in the table as they are here: rows are gone \
+                     or were changed there, or the application went on here. Nothing is deleted \
+                     from a log",
+                    counted(report.ahead, "event", "events"),
+                    if report.ahead == 1 { "is" } else { "are" },
+                ));
+            }
             match report.refused {
                 0 => Ok(()),
                 _ => Err(CliError::new(
@@ -155,14 +164,15 @@ impl PostgresEs {
 
 impl From<PostgresEsError> for CliError {
     fn from(error: PostgresEsError) -> Self {
-        match error {
-            error @ PostgresEsError::NotATable { .. } => {
-                Self::new(Exit::NotFound, error.to_string())
-            }
+        let message = error.to_string();
+        let exit = match error {
+            PostgresEsError::NotATable { .. } => Exit::NotFound,
             PostgresEsError::Unavailable(source) => {
-                StoresError::Postgres { key: "the application's database", source }.into()
+                let key = "the application's database";
+                Self::from(StoresError::Postgres { key, source }).exit
             }
-        }
+        };
+        Self::new(exit, message)
     }
 }
 

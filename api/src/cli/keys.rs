@@ -58,7 +58,7 @@ impl Keys {
                 let input = open(&file)?;
                 let config = global.load([])?.config;
                 super::block_on(async {
-                    let stores = Stores::open(&config).await?;
+                    let stores = Stores::open_to_restore(&config, &[]).await?;
                     let moved = match stores.keys {
                         Some(_) => import_keys(&(&stores).into(), input).await,
                         None => Err(TransferError::InMemory),

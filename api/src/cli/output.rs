@@ -85,7 +85,7 @@ impl Output {
             return Ok(());
         }
         if !io::stdin().is_terminal() {
-            let message = format!("{question}\nnobody is here to ask; add --yes to go on");
+            let message = format!("nobody is here to ask; add --yes to {question}");
             return Err(CliError::new(Exit::Refused, message));
         }
         eprint!("{question} [y/N] ");

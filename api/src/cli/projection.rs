@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use freehold_ports::{GenerationId, GenerationState, ReadModelError};
-use freehold_projections::{ProjectionError, ProjectionStatus, Verification};
+use freehold_ports::{
+    GenerationId, GenerationState, ReadModelError, Row as StoredRow, Value as StoredValue,
+};
+use freehold_projections::{Difference, ProjectionError, ProjectionStatus, Verification};
 use serde_json::{Value, json};
 
+use super::output::counted;
 use super::{CliError, Exit, Global, Row};
 use crate::node::projections;
 use crate::stores::Stores;
@@ -84,12 +87,20 @@ impl Projection {
         match self {
             Self::List => {
                 let mut rows = global.output().rows();
+                let mut any = false;
                 for status in projections.statuses() {
                     for row in generations(stores, &status).await? {
                         rows.write(&row)?;
+                        any = true;
                     }
                 }
-                Ok(rows.finish()?)
+                rows.finish()?;
+                if !any {
+                    global
+                        .output()
+                        .note("there are no read models yet; `freehold serve` makes them");
+                }
+                Ok(())
             }
             Self::Rebuild { name } => {
                 let log = projections.status(&name)?.log;
@@ -204,32 +215,61 @@ impl Row for VerificationRow<'_> {
     }
 }
 
+/// A row that is not what the log says: of two that differ, what differs.
 struct DifferenceRow {
     table: &'static str,
-    key: String,
-    kept: String,
-    folded: String,
+    key: Value,
+    kept: Value,
+    folded: Value,
 }
 
 impl Row for DifferenceRow {
     const COLUMNS: &'static [&'static str] = &["table", "key", "kept", "folded"];
 
     fn cells(&self) -> Vec<Value> {
-        vec![json!(self.table), json!(self.key), json!(self.kept), json!(self.folded)]
+        vec![json!(self.table), self.key.clone(), self.kept.clone(), self.folded.clone()]
+    }
+}
+
+impl From<&Difference> for DifferenceRow {
+    fn from(difference: &Difference) -> Self {
+        let Difference { table, key, kept, folded } = difference;
+        let names = || table.columns.iter().map(|column| column.name);
+        let values = |row: &StoredRow, other: &Option<StoredRow>| {
+            let shown = names().zip(&row.0).enumerate().filter(|(place, (_, value))| {
+                other.as_ref().is_none_or(|other| other.0.get(*place) != Some(value))
+            });
+            let shown = shown.map(|(_, (name, value))| (name.to_owned(), in_json(value)));
+            Value::Object(shown.collect())
+        };
+        let side = |one: &Option<StoredRow>, other| {
+            one.as_ref().map_or(Value::Null, |row| values(row, other))
+        };
+        let key = names().zip(&key.0).map(|(name, value)| (name.to_owned(), in_json(value)));
+        Self {
+            table: table.name,
+            key: Value::Object(key.collect()),
+            kept: side(kept, folded),
+            folded: side(folded, kept),
+        }
+    }
+}
+
+fn in_json(value: &StoredValue) -> Value {
+    match value {
+        StoredValue::Null => Value::Null,
+        StoredValue::Bool(value) => json!(value),
+        StoredValue::Integer(value) => json!(value),
+        StoredValue::Real(value) => json!(value),
+        StoredValue::Text(value) => json!(**value),
+        StoredValue::Uuid(value) => json!(value),
+        StoredValue::Timestamp(value) => json!(value),
     }
 }
 
 fn report(global: &Global, name: &str, verification: &Verification) -> Result<(), CliError> {
     let Verification { through, rows, differences, shown } = verification;
-    let shown: Vec<DifferenceRow> = shown
-        .iter()
-        .map(|difference| DifferenceRow {
-            table: difference.table,
-            key: format!("{:?}", difference.key.0),
-            kept: format!("{:?}", difference.kept),
-            folded: format!("{:?}", difference.folded),
-        })
-        .collect();
+    let shown: Vec<DifferenceRow> = shown.iter().map(DifferenceRow::from).collect();
     if !global.output().is_table() {
         let (position, rows, differences) = (through.0, *rows, *differences);
         let mut result = global.output().rows();
@@ -246,8 +286,10 @@ fn report(global: &Global, name: &str, verification: &Verification) -> Result<()
         return Ok(());
     }
     let message = format!(
-        "{differences} of {rows} rows differ from a fresh fold at position {through}; `freehold \
-         projection rebuild {name}` mends them"
+        "in {name} {} not what a fresh fold of {} has at position {through}: changed, lost or made \
+         up; `freehold projection rebuild {name}` mends that",
+        counted(*differences, "row is", "rows are"),
+        counted(*rows, "row", "rows"),
     );
     Err(CliError::new(Exit::Failure, message))
 }
@@ -276,5 +318,41 @@ impl From<ProjectionError> for CliError {
 impl From<ReadModelError> for CliError {
     fn from(error: ReadModelError) -> Self {
         Self::new(Exit::Unavailable, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_ports::{Column, ColumnKind, Key, Table};
+
+    use super::*;
+
+    #[test]
+    fn of_two_rows_what_differs_is_shown_and_of_one_alone_all() {
+        static LISTINGS: Table = Table {
+            name: "listing",
+            columns: &[
+                Column { name: "listing", kind: ColumnKind::Integer },
+                Column { name: "title", kind: ColumnKind::Text },
+                Column { name: "beds", kind: ColumnKind::Integer },
+            ],
+            key_columns: 1,
+            indexes: &[],
+            text_search: &[],
+            spatial: None,
+        };
+        let row = |title: &str| {
+            let title = StoredValue::Text(title.into());
+            Some(StoredRow(vec![StoredValue::Integer(7), title, StoredValue::Null]))
+        };
+        let cells = |kept, folded| {
+            let key = Key(vec![StoredValue::Integer(7)]);
+            DifferenceRow::from(&Difference { table: &LISTINGS, key, kept, folded }).cells()
+        };
+        let key = json!({"listing": 7});
+        let changed = [json!("listing"), key.clone(), json!({"title": "a"}), json!({"title": "b"})];
+        assert_eq!(cells(row("a"), row("b")), changed);
+        let all = json!({"listing": 7, "title": "a", "beds": null});
+        assert_eq!(cells(None, row("a")), [json!("listing"), key, Value::Null, all]);
     }
 }

@@ -114,6 +114,8 @@ async fn fill(config: &Config, node: &Node, global: &Global) -> Result<(), CliEr
             counted(report.interactions, "interaction", "interactions"),
             started.elapsed().as_secs_f64()
         ));
+    } else {
+        global.output().note("the demo's data is there already, nothing was imported");
     }
     if report.taken > 0 {
         global.output().note(&format!(

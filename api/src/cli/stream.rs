@@ -19,6 +19,9 @@ pub(super) enum Stream {
     Show {
         /// The stream, such as property-0199...
         stream: StreamId,
+        /// The log
+        #[arg(long, default_value = "domain")]
+        log: LogName,
         /// As it was after this version, 0 for before its first event; without it, as it is
         #[arg(long, value_name = "VERSION")]
         at: Option<u64>,
@@ -27,6 +30,9 @@ pub(super) enum Stream {
     Diff {
         /// The stream
         stream: StreamId,
+        /// The log
+        #[arg(long, default_value = "domain")]
+        log: LogName,
         /// The earlier version; 0 is before the first event
         #[arg(long, value_name = "VERSION")]
         from: u64,
@@ -68,8 +74,8 @@ impl Stream {
         super::block_on(async {
             let stores = global.stores_read_only().await?;
             match self {
-                Self::Show { stream, at } => {
-                    let (state, version) = state_at(&stores, &stream, at).await?;
+                Self::Show { stream, log, at } => {
+                    let (state, version) = state_at(&stores, &log, &stream, at).await?;
                     let mut rows = global.output().rows();
                     rows.write(&Field { field: "version".to_owned(), value: json!(version.0) })?;
                     for (field, value) in state {
@@ -77,9 +83,9 @@ impl Stream {
                     }
                     Ok(rows.finish()?)
                 }
-                Self::Diff { stream, from, at } => {
-                    let before = state_at(&stores, &stream, Some(from)).await?.0;
-                    let after = state_at(&stores, &stream, at).await?.0;
+                Self::Diff { stream, log, from, at } => {
+                    let before = state_at(&stores, &log, &stream, Some(from)).await?.0;
+                    let after = state_at(&stores, &log, &stream, at).await?.0;
                     let mut rows = global.output().rows();
                     let names =
                         before.keys().chain(after.keys().filter(|n| !before.contains_key(*n)));
@@ -127,15 +133,18 @@ fn fields(state: &Value) -> Fields {
 
 async fn state_at(
     stores: &Stores,
+    log: &LogName,
     stream: &StreamId,
     at: Option<u64>,
 ) -> Result<(Fields, StreamVersion), CliError> {
     match stream.category() {
-        "property" => fold_to::<Property>(stores, stream, at).await,
-        "user" => fold_to::<User>(stores, stream, at).await,
+        "property" => fold_to::<Property>(stores, log, stream, at).await,
+        "user" => fold_to::<User>(stores, log, stream, at).await,
         category => {
-            let message =
-                format!("{category} is no aggregate; streams start with property or user");
+            let message = format!(
+                "{category} is no aggregate of this program, which folds property and user; \
+                 `freehold events read --log {log} --stream {stream}` prints its events"
+            );
             Err(CliError::new(Exit::Usage, message))
         }
     }
@@ -143,6 +152,7 @@ async fn state_at(
 
 async fn fold_to<A: EventSourced>(
     stores: &Stores,
+    log: &LogName,
     stream: &StreamId,
     at: Option<u64>,
 ) -> Result<(Fields, StreamVersion), CliError> {
@@ -151,7 +161,7 @@ async fn fold_to<A: EventSourced>(
     let mut version = StreamVersion(0);
     let mut exists = false;
     'pages: loop {
-        let page = stores.events.read_stream(&LogName::DOMAIN, stream, version, PAGE).await?;
+        let page = stores.events.read_stream(log, stream, version, PAGE).await?;
         let keys = stores.codec.keys_for(&page).await?;
         exists |= !page.is_empty();
         for recorded in &page {
@@ -166,7 +176,10 @@ async fn fold_to<A: EventSourced>(
         }
     }
     match at {
-        _ if !exists => Err(CliError::new(Exit::NotFound, format!("there is no stream {stream}"))),
+        _ if !exists => {
+            let message = format!("there is no stream {stream} in the log {log}");
+            Err(CliError::new(Exit::NotFound, message))
+        }
         // Before its first event a stream has nothing to show.
         Some(0) => Ok((Fields::new(), version)),
         Some(at) if version.0 < at => {

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use freehold_ports::{LogName, RestoreError, RestoreKeysError, VaultError};
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::output::counted;
@@ -61,19 +61,29 @@ pub(super) fn import_logs(global: &Global, file: &Path) -> Result<(), CliError> 
     let named: Vec<LogName> = logs.logs().iter().map(|(log, _)| log.clone()).collect();
     let config = global.load([])?.config;
     super::block_on(async {
-        let stores = Stores::open_with(&config, &named).await?;
+        let stores = Stores::open_to_restore(&config, &named).await?;
+        let mut before = 0;
+        for log in &named {
+            before += stores.events.head(log).await?.0;
+        }
         let moved = match stores.keys {
             Some(_) => transfer::import_logs(&(&stores).into(), logs, &*bars(global)).await,
             None => Err(TransferError::InMemory),
         };
         stores.close().await;
         let moved = moved?;
-        global.output().note(&format!(
-            "{} of {} stored and compared; read models are made by `freehold serve`; next is \
-             `freehold keys import`, without which nobody's personal values can be read",
-            counted(moved.iter().map(|log| log.events).sum(), "event", "events"),
-            file.display(),
-        ));
+        let events: u64 = moved.iter().map(|log| log.events).sum();
+        let all = counted(events, "event", "events");
+        let file = file.display();
+        global.output().note(&match events.saturating_sub(before) {
+            0 => format!("{all} of {file} compared, which were there already; nothing was stored"),
+            new => format!(
+                "{} of {all} of {file} stored, and all compared; read models are made by `freehold \
+                 serve`; next is `freehold keys import`, without which nobody's personal values \
+                 can be read",
+                HumanCount(new),
+            ),
+        });
         print(global, &moved)
     })
 }

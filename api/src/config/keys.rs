@@ -215,7 +215,8 @@ pub const KEYS: &[Key] = &[
         default: None,
         also: &[],
         effect: "a PostgreSQL database for the keys of people, so that a backup of the log holds \
-                 none; without it they are in that of store.url",
+                 none; without it they are in that of store.url. Keys that are there already are brought \
+                 by `freehold keys export` and `import`",
     },
     Key {
         name: "store.pool_size",

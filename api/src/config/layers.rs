@@ -94,12 +94,16 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A file that is not TOML.
-    #[error("{path} is not valid TOML: {source}", path = .path.display())]
+    #[error("{path} is not valid TOML at line {line}, column {column}: {what}", path = .path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it, with line and column.
-        source: Box<toml::de::Error>,
+        /// Where, from 1.
+        line: usize,
+        /// Where in the line, in characters from 1.
+        column: usize,
+        /// What is wrong, without what stands there: it may be a password.
+        what: String,
     },
 }
 
@@ -145,7 +149,12 @@ impl Sources {
         match toml::from_str::<Table>(&text) {
             Ok(table) => layers.set_table("", table, &Origin::File(path)),
             Err(error) => {
-                layers.errors.push(ConfigError::Malformed { path, source: Box::new(error) });
+                let at = error.span().map_or(0, |span| span.start);
+                let before = text.get(..at).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                let column = before.chars().rev().take_while(|sign| *sign != '\n').count() + 1;
+                let what = error.message().to_owned();
+                layers.errors.push(ConfigError::Malformed { path, line, column, what });
             }
         }
     }

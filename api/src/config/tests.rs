@@ -54,6 +54,21 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
 }
 
 #[test]
+fn a_file_that_is_no_toml_is_told_of_by_its_place_and_not_by_what_stands_there() {
+    for (line, place) in [
+        ("url = 'postgres://ann:hunter2@db/flats", "line 2, column "),
+        ("url = postgres://ann:hunter2@db/flats", "line 2, column 7"),
+        ("url = \"postgres://ann:hunter2\\@db/flats\"", "line 2, column "),
+        ("hunter2 = 1\nhunter3 = 1\nhunter3 = 2", "line 4, column 1"),
+    ] {
+        let (_folder, sources) = with_file(&format!("[store]\n{line}\n"));
+        let said = sources.load().unwrap_err().to_string();
+        assert!(said.contains(place) && said.contains("my.toml"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
 fn plain_names_are_understood_and_give_way_to_our_own() {
     let loaded = environment(&[
         ("DATABASE_URL", "sqlite:/var/lib/freehold"),

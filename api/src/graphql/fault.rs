@@ -29,6 +29,8 @@ pub enum Fault {
     NotBuilt(Arc<str>),
     /// A store does not answer.
     Unavailable,
+    /// This process writes no more; another one may.
+    Fenced,
     /// A mistake of ours.
     Internal,
 }
@@ -56,6 +58,7 @@ impl Fault {
             Self::Stale(_) => "STALE",
             Self::NotBuilt(_) => "NOT_BUILT",
             Self::Unavailable => "UNAVAILABLE",
+            Self::Fenced => "FENCED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -77,6 +80,10 @@ impl From<Fault> for async_graphql::Error {
                 format!("projection {projection} is still being built; ask again later")
             }
             Fault::Unavailable => "a store does not answer; ask again later".to_owned(),
+            Fault::Fenced => {
+                "this process takes no more writes until it is restarted; send it to another one"
+                    .to_owned()
+            }
             Fault::Internal => "something went wrong here; the log has the details".to_owned(),
         };
         let mut error = Self::new(message);
@@ -97,7 +104,7 @@ impl From<Fault> for async_graphql::Error {
                 extensions.set("asked", stale.asked.to_string());
             }
             Fault::NotBuilt(projection) => extensions.set("projection", &*projection),
-            Fault::Unavailable | Fault::Internal => {}
+            Fault::Unavailable | Fault::Fenced | Fault::Internal => {}
         }
         error
     }

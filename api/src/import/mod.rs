@@ -78,6 +78,7 @@ impl<R: Refusal> From<CommandError<R>> for Setback {
             | CommandError::Taken { .. }
             | CommandError::CommandIdReused { .. }
             | CommandError::Invalid(_)
+            | CommandError::Fenced { .. }
             | CommandError::Codec(_) => Self::Final(error.to_string()),
         }
     }
@@ -93,6 +94,7 @@ impl From<AppendError> for Setback {
             AppendError::VersionConflict { .. }
             | AppendError::BoundaryConflict { .. }
             | AppendError::CommandIdReused { .. }
+            | AppendError::Fenced { .. }
             | AppendError::Invalid(_) => Self::Final(error.to_string()),
         }
     }

@@ -39,6 +39,9 @@ pub struct PostgresEsReport {
     pub known: u64,
     /// Aggregates some of whose events were not taken.
     pub refused: u64,
+    /// Events of the log that were not found in what was read: there they are gone, or differ, or
+    /// the aggregates went on here.
+    pub ahead: u64,
 }
 
 /// An event that was not taken, nor any later one of its aggregate.
@@ -93,7 +96,11 @@ pub async fn import_postgres_es<E>(
     loop {
         let page =
             read(last.as_ref(), limit as u32).await.map_err(PostgresEsImportError::Source)?;
-        let Some(end) = page.last() else { return Ok(report) };
+        let Some(end) = page.last() else {
+            let head = to.store.head(&to.log).await?.0;
+            report.ahead = head.saturating_sub(report.imported + report.known);
+            return Ok(report);
+        };
         let bytes: usize =
             page.iter().map(|row| 256 + row.payload.len() + row.metadata.len()).sum();
         limit = (PAGE_BYTES * page.len() / bytes).clamp(16, PAGE_ROWS);
@@ -289,9 +296,10 @@ async fn append(to: &ImportedLog, request: AppendRequest, sequence: i64) -> Resu
             Err(AppendError::VersionConflict { actual, .. }) if actual.0 < sequence as u64 => {
                 return refuse(format!("{} is missing before it", actual.0 + 1));
             }
-            Err(error @ (AppendError::VersionConflict { .. } | AppendError::Invalid(_))) => {
-                return refuse(error.to_string());
+            Err(AppendError::VersionConflict { actual, .. }) => {
+                return refuse(format!("the log has {actual} events of this aggregate meanwhile"));
             }
+            Err(AppendError::Invalid(invalid)) => return refuse(invalid.to_string()),
             Err(AppendError::Overloaded { retry_after }) if attempt < MAX_ATTEMPTS => retry_after,
             Err(AppendError::OutcomeUnknown { .. }) if attempt < MAX_ATTEMPTS => {
                 Duration::from_millis(100)
@@ -370,9 +378,9 @@ mod tests {
         rows.push(row("account", "B", 1));
         let (more, refused) = target.import(&rows).await;
 
-        assert_eq!(first, PostgresEsReport { imported: 2_100, known: 0, refused: 0 });
-        assert_eq!(again, PostgresEsReport { imported: 0, known: 2_100, refused: 0 });
-        assert_eq!(more, PostgresEsReport { imported: 2, known: 2_100, refused: 0 });
+        assert_eq!(first, PostgresEsReport { imported: 2_100, known: 0, refused: 0, ahead: 0 });
+        assert_eq!(again, PostgresEsReport { imported: 0, known: 2_100, refused: 0, ahead: 0 });
+        assert_eq!(more, PostgresEsReport { imported: 2, known: 2_100, refused: 0, ahead: 0 });
         assert_eq!(refused, []);
         let events = target.events().await;
         let stored = events.iter().find(|e| e.stream.as_str() == "account-A-00007").unwrap();
@@ -408,7 +416,7 @@ mod tests {
         assert_eq!(told, [("A-00000", 2), ("A-00001", 4), ("A-00003", 3), ("A-00004", 0)]);
         assert!(refused[0].why.contains("another event in the log"), "{:?}", refused[0]);
         assert!(refused[1].why.contains("3 is missing"), "{:?}", refused[1]);
-        assert_eq!(report, PostgresEsReport { imported: 3, known: 5, refused: 4 });
+        assert_eq!(report, PostgresEsReport { imported: 3, known: 5, refused: 4, ahead: 1 });
         let versions = target.events().await.into_iter().filter(|e| e.stream.id() == "A-00002");
         assert_eq!(versions.map(|event| event.version.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
@@ -423,7 +431,7 @@ mod tests {
 
         assert_eq!((&*refused[0].aggregate_id, refused[0].sequence), ("A-00000", 2));
         assert!(refused[0].why.contains("1048576"), "{:?}", refused[0]);
-        assert_eq!(report, PostgresEsReport { imported: 4, known: 0, refused: 1 });
+        assert_eq!(report, PostgresEsReport { imported: 4, known: 0, refused: 1, ahead: 0 });
     }
 
     #[tokio::test]
@@ -433,8 +441,26 @@ mod tests {
         let mut rows = aggregates(1, 6);
         rows[4].payload = "{\"Deposited\": {\"amount\": 9}}".into();
         let (report, refused) = target.import(&rows).await;
-        assert_eq!(report, PostgresEsReport { imported: 0, known: 4, refused: 1 });
+        assert_eq!(report, PostgresEsReport { imported: 0, known: 4, refused: 1, ahead: 1 });
         assert_eq!(refused[0].sequence, 5);
+    }
+
+    #[tokio::test]
+    async fn rows_that_are_gone_are_counted() {
+        let target = Target::new();
+        let mut rows = aggregates(3, 4);
+        target.import(&rows).await;
+        // An aggregate altogether, and the end of another.
+        rows.retain(|row| row.aggregate_id != "A-00000");
+        rows.pop();
+        rows.insert(4, row("account", "A-00001", 5));
+
+        let (report, refused) = target.import(&rows).await;
+
+        assert_eq!(report, PostgresEsReport { imported: 1, known: 7, refused: 0, ahead: 5 });
+        assert_eq!(refused, []);
+        let none = PostgresEsReport { ahead: 13, ..PostgresEsReport::default() };
+        assert_eq!(target.import(&[]).await.0, none);
     }
 
     #[tokio::test]

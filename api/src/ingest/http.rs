@@ -199,14 +199,18 @@ fn respond(answer: &Answer) -> Response {
     }
     let problem = if answer.any(Status::Retry) {
         let codes = answer.items.iter().flat_map(|item| &item.errors).map(|error| error.code);
-        let unavailable = codes.clone().any(|code| code == super::UNAVAILABLE);
-        let (status, code) = if unavailable {
-            (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
+        let any = |wanted| codes.clone().any(|code| code == wanted);
+        let again = "nothing was stored; send the request again after the time in Retry-After";
+        let (status, code, detail) = if any(super::FENCED) {
+            let elsewhere = "this process takes no more writes until it is restarted; send the \
+                             request to another";
+            (StatusCode::SERVICE_UNAVAILABLE, super::FENCED, elsewhere)
+        } else if any(super::UNAVAILABLE) {
+            (StatusCode::SERVICE_UNAVAILABLE, super::UNAVAILABLE, again)
         } else {
-            (StatusCode::TOO_MANY_REQUESTS, "OVERLOADED")
+            (StatusCode::TOO_MANY_REQUESTS, "OVERLOADED", again)
         };
         let after = answer.retry_after.unwrap_or(Duration::from_secs(1));
-        let detail = "nothing was stored; send the request again after the time in Retry-After";
         Problem::new(status, code, detail).header(header::RETRY_AFTER, seconds(after))
     } else {
         let detail = "every item was refused; `items` says why";
@@ -258,6 +262,8 @@ mod tests {
         assert_eq!(full.headers()[header::RETRY_AFTER], "2");
         let gone = answered(&[(Status::Retry, "UNAVAILABLE")]);
         assert_eq!(gone.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let fenced = answered(&[(Status::Retry, "FENCED")]);
+        assert_eq!(fenced.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]

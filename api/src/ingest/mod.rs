@@ -48,6 +48,8 @@ use crate::platform::{Caller, Platform};
 
 /// The code of an item that met a log out of reach.
 const UNAVAILABLE: &str = "UNAVAILABLE";
+/// The code of an item that another process may store, and this one not.
+const FENCED: &str = "FENCED";
 /// The projection whose lag senders are told.
 const LISTINGS: &str = "listings";
 /// How many items of one request are being stored at once.
@@ -173,6 +175,12 @@ impl NotStored {
         Self { status: Status::Retry, errors, retry_after: Some(after) }
     }
 
+    /// Another process may take it.
+    fn fenced() -> Self {
+        let message = "this process takes no more writes until it is restarted; send it to another";
+        Self::retry(FENCED, message, Duration::from_secs(5))
+    }
+
     fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::warn!(error, "item not stored");
         Self::retry(UNAVAILABLE, "the log cannot be reached now", Duration::from_secs(5))
@@ -221,6 +229,7 @@ impl<R: Refusal + 'static> From<CommandError<R>> for NotStored {
                 let message = "nobody knows whether it is stored; send it again";
                 Self::retry("OUTCOME_UNKNOWN", message, soon)
             }
+            CommandError::Fenced { .. } => Self::fenced(),
             CommandError::Codec(_) | CommandError::Unavailable(_) => Self::unavailable(&error),
         }
     }

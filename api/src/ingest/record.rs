@@ -428,6 +428,7 @@ impl From<RecordError> for NotStored {
                 let message = "nobody knows whether it is stored; send it again";
                 Self::retry("OUTCOME_UNKNOWN", message, std::time::Duration::from_secs(1))
             }
+            AppendError::Fenced { .. } => Self::fenced(),
             error => Self::unavailable(&error),
         }
     }

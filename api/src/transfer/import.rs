@@ -86,6 +86,9 @@ pub async fn import_logs<R: BufRead + Send + 'static>(
     if !same_master_key {
         return Err(TransferError::OtherMasterKey);
     }
+    if let Some(vault) = &ports.keys {
+        vault.keep_master_key().await?;
+    }
     if heads.iter().any(|head| head.0 == 0) {
         // Whatever states are there, they are not those of these logs; they are made again.
         ports.snapshots.clear().await?;

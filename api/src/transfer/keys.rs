@@ -93,6 +93,7 @@ pub async fn import_keys(ports: &Ports, input: impl BufRead) -> Result<KeysMoved
     if header.master_key_check != master_key_check(ports) {
         return Err(TransferError::OtherMasterKey);
     }
+    vault.keep_master_key().await?;
     let (mut moved, mut batch) = (KeysMoved::default(), Vec::new());
     loop {
         match lines.next()? {

@@ -122,8 +122,8 @@ pub enum TransferError {
     #[error(
         "this store has another master key than the one that the file comes from: nobody's \
          personal values could be read, and nobody would be recognised by their e-mail address. \
-         Nothing was imported. A store keeps the key it was first opened with: name a new folder \
-         with a copy of that master.key in it, or a new database with vault.master_key set to it"
+         Nothing was imported. A store that was used keeps its key: name a new folder with a copy \
+         of that master.key in it, or an empty database with vault.master_key set to it"
     )]
     OtherMasterKey,
     /// The log holds something else.

@@ -275,6 +275,16 @@ pub enum AppendError {
         /// What the driver said.
         source: StoreFailure,
     },
+    /// The log has another history now than this store knows, which takes no more appends: nothing
+    /// was stored.
+    #[error(
+        "this process takes no more writes to the log {log}, which has another history since; \
+         send it to another process, or restart this one"
+    )]
+    Fenced {
+        /// The log.
+        log: LogName,
+    },
     /// The store could not be reached: nothing was stored.
     #[error("the event store is unavailable; check its address and that it is running")]
     Unavailable {

@@ -161,6 +161,14 @@ impl RestoreBatch {
 /// contract runs in `tests/contract`.
 #[async_trait]
 pub trait RestoreKeys: Send + Sync {
+    /// Makes the master key that of the vault, if it has none yet; durable before it returns.
+    ///
+    /// A vault that was opened to be restored has none until somebody knows that it is the right
+    /// one: no other opens the vault from then on.
+    ///
+    /// - Errors: [`VaultError::WrongMasterKey`] if it has another one meanwhile.
+    async fn keep_master_key(&self) -> Result<(), VaultError>;
+
     /// At most `limit` keys in order of their subjects, those after one of them.
     async fn wrapped_keys(
         &self,

@@ -186,7 +186,7 @@ async fn append(store: &dyn EventStore, writer: u64, number: u64, version: &mut 
             AppendError::OutcomeUnknown { source, .. } | AppendError::Unavailable { source } => {
                 format!("{error}: {source}")
             }
-            AppendError::Overloaded { .. } => error.to_string(),
+            AppendError::Overloaded { .. } | AppendError::Fenced { .. } => error.to_string(),
             refused => panic!("{refused}"),
         };
         if said != why {

@@ -3,6 +3,7 @@
 //!
 //! Every process does all of it; the server lets one at a time, and again is nothing.
 
+use std::collections::HashSet;
 use std::convert::identity;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -139,19 +140,30 @@ impl Keeper {
     }
 
     async fn poll_heads(self) {
+        let mut away = HashSet::new();
         loop {
             for log in &*self.logs {
                 let standing = sqlx::query_as(STANDING).bind(log.id).bind(log.epoch);
                 let standing = standing.fetch_optional(self.database.pool());
                 let standing: Result<Option<(i64, bool, i64)>, _> =
                     within(LIMIT, identity, standing).await;
+                // Once each time: this is every second.
+                match &standing {
+                    Err(error) if away.insert(log.id) => {
+                        tracing::warn!(log = %log.name, %error, "log not read, trying again");
+                    }
+                    Ok(_) if away.remove(&log.id) => {
+                        tracing::info!(log = %log.name, "the log is read again");
+                    }
+                    _ => {}
+                }
                 match standing {
                     Ok(Some((head, true, room))) => {
                         raise(log, head);
                         gauge("freehold_log_prepared_events", &log.name).set(room as f64);
                     }
                     Ok(_) => log.fence(),
-                    Err(error) => tracing::debug!(log = %log.name, %error, "head not read"),
+                    Err(_) => {}
                 }
                 let fenced = if log.is_fenced() { 1.0 } else { 0.0 };
                 gauge("freehold_log_fenced", &log.name).set(fenced);

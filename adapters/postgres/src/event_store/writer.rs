@@ -95,7 +95,7 @@ impl Writer {
     /// Writes until the queue is closed and empty.
     pub(super) async fn run(mut self) {
         let _closes = ClosesQueue(self.queue.clone());
-        let mut session = None;
+        let (mut session, mut failing) = (None, false);
         loop {
             // Callers who were answered just now come along with their next request.
             tokio::task::yield_now().await;
@@ -106,6 +106,9 @@ impl Writer {
                 Ok(written) => written,
                 Err(elapsed) => Err(Failed::Unknown(elapsed.into())),
             };
+            if std::mem::replace(&mut failing, written.is_err()) && !failing {
+                tracing::info!(log = %self.log.name, "events are appended again");
+            }
             match written {
                 // Meanwhile the server has those who came while it wrote.
                 Ok(verdicts) if batch.len() >= ANSWERED_BESIDE => {
@@ -292,7 +295,11 @@ impl Writer {
         let (why, unknown) = match failed {
             Failed::Fenced => {
                 self.log.fence();
-                ("the log is in another epoch or lost events; restart this process".into(), false)
+                for Waiting { answer, .. } in batch {
+                    // Nobody to tell: the caller went away.
+                    let _ = answer.send(Err(AppendError::Fenced { log: log.clone() }));
+                }
+                return;
             }
             Failed::NotAsAssumed => ("the log contradicts itself".into(), false),
             Failed::NoPartition => ("no partition was made for the next events".into(), false),

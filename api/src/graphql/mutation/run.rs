@@ -178,7 +178,9 @@ pub(crate) fn refused<M: MutationInput, R: Explained>(
             return Err(coded(message.to_owned(), "OUTCOME_UNKNOWN")
                 .extend_with(|_, extensions| extensions.set("commandId", command_id.to_string())));
         }
-        error @ (CommandError::Codec(_) | CommandError::Unavailable(_)) => {
+        error @ (CommandError::Codec(_)
+        | CommandError::Fenced { .. }
+        | CommandError::Unavailable(_)) => {
             return Err(failed(error).into());
         }
     };
@@ -201,6 +203,7 @@ fn complaints<M: MutationInput, R: Explained>(form: &Form<'_>, refused: &R) -> V
 pub(crate) fn failed<R: Refusal>(error: CommandError<R>) -> Fault {
     match error {
         CommandError::Unavailable(error) => error.into(),
+        CommandError::Fenced { .. } => Fault::Fenced,
         CommandError::Codec(CodecError::Vault(
             error @ (VaultError::Unavailable { .. } | VaultError::WrongMasterKey),
         )) => unavailable(&error),

@@ -64,6 +64,7 @@ enum Failure {
     Overloaded,
     Unavailable,
     Unknown,
+    Fenced,
 }
 
 struct Failing {
@@ -84,6 +85,7 @@ impl InterposedStore for Failing {
                 AppendError::Overloaded { retry_after: Duration::from_millis(250) }
             }
             Failure::Unavailable => AppendError::Unavailable { source: "s3cr3t".into() },
+            Failure::Fenced => AppendError::Fenced { log: request.log },
             Failure::Unknown => AppendError::OutcomeUnknown { stream, source: "s3cr3t".into() },
         })
     }
@@ -101,6 +103,7 @@ async fn a_log_that_does_not_answer_is_no_refusal() {
     let overloaded = fails(Failure::Overloaded, &input).await;
     assert_eq!(overloaded, json!({ "code": "OVERLOADED", "retryAfterMs": 250 }));
     assert_eq!(fails(Failure::Unavailable, &input).await, json!({ "code": "UNAVAILABLE" }));
+    assert_eq!(fails(Failure::Fenced, &input).await, json!({ "code": "FENCED" }));
 
     let unknown = fails(Failure::Unknown, &input).await;
     assert_eq!(unknown["code"], "OUTCOME_UNKNOWN");
