@@ -25,6 +25,11 @@ pub(crate) fn tag_of(claim: &Claim, codec: &EventCodec) -> Option<Tag> {
     Some(tag(&key).or_else(|_| tag(&hash(&key))).expect("a namespace and a hash make a tag"))
 }
 
+/// The condition that nobody ever took a key.
+pub(crate) fn never_taken((_, tag): &(&'static str, Tag)) -> Boundary {
+    Boundary { tag: tag.clone(), after: GlobalPosition(0) }
+}
+
 /// The condition under which `stream` may take the key behind `tag`, none if it holds it already,
 /// or the stream that holds it.
 pub(crate) async fn condition(
@@ -36,8 +41,8 @@ pub(crate) async fn condition(
     let free_after = |after| Ok(Some(Boundary { tag: tag.clone(), after }));
     Ok(match last_taken(store, tenant, tag).await? {
         None => free_after(GlobalPosition(0)),
-        Some((taken, _)) if taken.stream == *stream => Ok(None),
         Some((taken, Uniqueness::Released)) => free_after(taken.position),
+        Some((taken, Uniqueness::Taken)) if taken.stream == *stream => Ok(None),
         Some((taken, Uniqueness::Taken)) => Err(taken.stream),
     })
 }

@@ -58,9 +58,9 @@ pub struct ExecutorOptions {
     pub max_decisions: u32,
     /// A snapshot is saved whenever a stream's version passes a multiple of this.
     pub snapshot_every: u64,
-    /// The most aggregates whose state is remembered for their next command, and half as many at
-    /// least; 0 for none. Each costs what its state costs: a home with ten photographs 2.5 KiB.
-    pub remembered_aggregates: usize,
+    /// About how many bytes of states are remembered for the next command on them; 0 for none. A
+    /// home with ten photographs takes 2.5 KiB.
+    pub remembered_bytes: u64,
 }
 
 impl Default for ExecutorOptions {
@@ -69,7 +69,7 @@ impl Default for ExecutorOptions {
             policy: Policy::default(),
             max_decisions: 10,
             snapshot_every: 100,
-            remembered_aggregates: 10_000,
+            remembered_bytes: 64 << 20,
         }
     }
 }
@@ -129,6 +129,8 @@ pub struct Loaded<A> {
     pub version: StreamVersion,
     /// Who owns it; nobody while it holds no event.
     pub tenant: Option<Arc<str>>,
+    /// Bytes of the payloads folded into it, or of the snapshot: about what the state takes, or more.
+    pub payload_bytes: u64,
 }
 
 /// What came of a command.
@@ -263,7 +265,7 @@ impl CommandExecutor {
         clock: Arc<dyn Clock>,
         options: ExecutorOptions,
     ) -> Self {
-        let remembered = Arc::new(Remembered::new(options.remembered_aggregates));
+        let remembered = Arc::new(Remembered::new(options.remembered_bytes));
         Self { store, snapshots, codec, clock, remembered, options }
     }
 
@@ -292,8 +294,8 @@ impl CommandExecutor {
         claims::holder(&*self.store, tenant, &tag).await
     }
 
-    /// Folds a stream; one that is longer than snapshots are apart from its newest snapshot, if there
-    /// is one.
+    /// Folds a stream; if it has more than `snapshot_every` events, from its newest snapshot where
+    /// there is one.
     pub async fn load<A: EventSourced>(
         &self,
         id: Uuid,
@@ -344,6 +346,7 @@ impl CommandExecutor {
         for recorded in news {
             loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
             loaded.version = recorded.version;
+            loaded.payload_bytes += recorded.payload.len() as u64;
         }
         Ok(page.len() < limit.get() as usize)
     }
@@ -450,12 +453,13 @@ impl CommandExecutor {
         // What is remembered may be old. The store takes events only if they were decided
         // on the state that is there, so nothing is read before a yes; before a no, the news is.
         if let Some(remembered) = known.take_if(|_| !context.dry_run) {
+            let (tenant, payload_bytes) = (remembered.tenant.clone(), remembered.payload_bytes);
             match self.attempt(asked, remembered, &mut plan, 0, unanswered).await {
                 // Of a nameless command that changes nothing the store was told nothing.
                 Ok(Some(Executed { aggregate, version, outcome: Outcome::Unchanged, .. }))
                     if context.command_id.is_none() =>
                 {
-                    known = Some(Loaded { aggregate, version, tenant: None });
+                    known = Some(Loaded { aggregate, version, tenant, payload_bytes });
                 }
                 Ok(Some(executed)) => return Ok(executed),
                 Err(failure) if !failure.depends_on_state() => return Err(failure),
@@ -518,13 +522,19 @@ impl CommandExecutor {
         unanswered: &mut bool,
     ) -> Result<Option<Executed<A>>, CommandError<A::Error>> {
         let Asked { stream, command_id, fingerprint, context, .. } = asked;
-        let before = loaded.version;
+        let (before, mut payload_bytes) = (loaded.version, loaded.payload_bytes);
         let (aggregate, events) = self.decide(loaded.aggregate, commands, context).await?;
         let decided = Decided { aggregate, events, before };
         let unchanged = decided.events.is_empty();
         let taken = self.taken::<A>(&decided.events);
+        // Most keys were never taken before. The store knows, so only its no needs a look-up. Not
+        // where a key of a person would be made for events that are refused then.
+        let look_first = context.dry_run || A::Event::HOLDS_PERSONAL;
+        let boundaries = match look_first {
+            true => self.boundaries(stream, &taken, context).await?,
+            false => taken.iter().map(claims::never_taken).collect(),
+        };
         if context.dry_run {
-            self.boundaries(stream, &taken, context).await?;
             return Ok(Some(decided.into_executed(None, Outcome::DryRun, &[])));
         }
         if unchanged && context.command_id.is_none() {
@@ -532,8 +542,9 @@ impl CommandExecutor {
             return Ok(Some(decided.into_executed(Some(head), Outcome::Unchanged, &[])));
         }
         let events = self.encode::<A>(&decided.events, context).await?;
+        payload_bytes += events.iter().map(|event| event.payload.len() as u64).sum::<u64>();
         let event_ids: Vec<EventId> = events.iter().map(|event| event.event_id).collect();
-        let request = |boundaries| AppendRequest {
+        let request = AppendRequest {
             log: LogName::DOMAIN,
             stream: stream.clone(),
             expected: ExpectedVersion::Exactly(before),
@@ -546,14 +557,13 @@ impl CommandExecutor {
                 correlation_id: context.correlation_id,
                 causation_id: context.causation_id,
             },
-            events: events.clone(),
+            events,
         };
-        // Most keys were never taken before. The store knows, so only its no needs a look-up.
-        let never = |(_, tag): &(_, Tag)| Boundary { tag: tag.clone(), after: GlobalPosition(0) };
-        let mut answer = self.store.append(request(taken.iter().map(never).collect())).await;
-        if matches!(answer, Err(AppendError::BoundaryConflict { .. })) {
+        let looked_up = (!look_first && !taken.is_empty()).then(|| request.clone());
+        let mut answer = self.store.append(request).await;
+        if let (Err(AppendError::BoundaryConflict { .. }), Some(request)) = (&answer, looked_up) {
             let boundaries = self.boundaries(stream, &taken, context).await?;
-            answer = self.store.append(request(boundaries)).await;
+            answer = self.store.append(AppendRequest { boundaries, ..request }).await;
         }
         match answer {
             // Another call with this id was decided meanwhile: its events, not ours, are stored.
@@ -561,8 +571,8 @@ impl CommandExecutor {
             Ok(appended) => {
                 self.save_snapshot(stream, &decided, appended.version).await;
                 let tenant = Some(context.tenant.clone());
-                let now =
-                    Loaded { aggregate: decided.aggregate, version: appended.version, tenant };
+                let version = appended.version;
+                let now = Loaded { aggregate: decided.aggregate, version, tenant, payload_bytes };
                 self.remembered.keep(stream, &now);
                 let decided = Decided { aggregate: now.aggregate, ..decided };
                 let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Stored };
@@ -574,6 +584,10 @@ impl CommandExecutor {
                     Err(CommandError::VersionConflict { stream, expected, actual })
                 }
                 _ => {
+                    if actual < before {
+                        // The log was restored to an earlier moment.
+                        self.remembered.forget(stream);
+                    }
                     metrics::counter!("freehold_command_conflicts_total").increment(1);
                     Ok(None)
                 }
@@ -735,7 +749,12 @@ impl CommandExecutor {
             }
         };
         match self.codec.decode_state(&snapshot.state, place_of(stream)).await {
-            Ok(aggregate) => Loaded { aggregate, version: snapshot.version, tenant: None },
+            Ok(aggregate) => Loaded {
+                aggregate,
+                version: snapshot.version,
+                tenant: None,
+                payload_bytes: snapshot.state.len() as u64,
+            },
             Err(error) => {
                 warn!(%stream, %error, "snapshot not readable, folding from the first event");
                 nothing()

@@ -7,60 +7,68 @@
 //! to know what nobody may know any more.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use freehold_domain::StoredEvent;
-use freehold_ports::{RecentlyUsed, StreamId, StreamVersion};
+use freehold_ports::{StreamId, StreamVersion};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use crate::executor::{EventSourced, Loaded};
 
-/// A bounded memory of states, by stream.
+/// What an entry takes beside the state.
+const ENTRY_BYTES: u64 = 500;
+
+/// A memory of states by stream, bounded in bytes.
 pub(crate) struct Remembered {
-    states: Option<Mutex<States>>,
+    states: Cache<StreamId, State, Weight>,
 }
 
-/// States are `Loaded<A>` for the `A` of their stream.
-type States = RecentlyUsed<StreamId, (StreamVersion, Arc<dyn Any + Send + Sync>)>;
+#[derive(Clone)]
+struct State {
+    version: StreamVersion,
+    payload_bytes: u64,
+    /// `Loaded<A>` for the `A` of its stream.
+    loaded: Arc<dyn Any + Send + Sync>,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<StreamId, State> for Weight {
+    fn weight(&self, _: &StreamId, state: &State) -> u64 {
+        ENTRY_BYTES + state.payload_bytes
+    }
+}
 
 impl Remembered {
-    /// A memory of so many states at the most; of none if that is less than 2.
-    pub(crate) fn new(most: usize) -> Self {
-        let half = most / 2;
-        Self { states: (half > 0).then(|| Mutex::new(RecentlyUsed::new(half))) }
+    /// A memory of about so many bytes.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let usual = ENTRY_BYTES + 2_000;
+        let states = usize::try_from(bytes / usual).unwrap_or(usize::MAX);
+        Self { states: Cache::with_weighter(states, bytes, Weight) }
     }
 
-    /// The newest state of a stream that is remembered.
+    /// The state of a stream that is remembered.
     pub(crate) fn get<A: EventSourced>(&self, stream: &StreamId) -> Option<Loaded<A>> {
-        let (_, state) = self.states::<A>()?.get(stream)?;
-        state.downcast_ref::<Loaded<A>>().cloned()
+        self.states.get(stream)?.loaded.downcast_ref::<Loaded<A>>().cloned()
     }
 
-    /// Remembers a state, unless one as new is remembered already.
+    /// Remembers a state, unless a newer one is remembered already. Of two at the same moment the
+    /// older one may win: the next command learns from the store that it is old.
     pub(crate) fn keep<A: EventSourced>(&self, stream: &StreamId, loaded: &Loaded<A>) {
-        let version = loaded.version;
-        let is_news = |states: &mut States| {
-            let known = states.get(stream).map_or(StreamVersion(0), |(known, _)| known);
-            version > known
-        };
-        if !self.states::<A>().is_some_and(|mut states| is_news(&mut states)) {
+        let Loaded { version, payload_bytes, .. } = *loaded;
+        let known = self.states.get(stream).map_or(StreamVersion(0), |known| known.version);
+        if <A::Event as StoredEvent>::HOLDS_PERSONAL || version <= known {
             return;
         }
-        let state = Arc::new(loaded.clone());
-        // A newer one may have come meanwhile.
-        if let Some(mut states) = self.states::<A>()
-            && is_news(&mut states)
-        {
-            states.insert(stream.clone(), (version, state));
-        }
+        let state = State { version, payload_bytes, loaded: Arc::new(loaded.clone()) };
+        self.states.insert(stream.clone(), state);
     }
 
-    /// Where states of `A` are remembered, if they may be.
-    fn states<A: EventSourced>(&self) -> Option<MutexGuard<'_, States>> {
-        if <A::Event as StoredEvent>::HOLDS_PERSONAL {
-            return None;
-        }
-        // Every change under the lock is complete before anything in it can panic.
-        Some(self.states.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Forgets a stream.
+    pub(crate) fn forget(&self, stream: &StreamId) {
+        self.states.remove(stream);
     }
 }
 
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn an_older_state_never_replaces_a_newer_one() {
-        let remembered = Remembered::new(10);
+        let remembered = Remembered::new(1 << 20);
         let mut versions = Vec::new();
         for version in [0, 3, 2, 5, 4, 5] {
             remembered.keep(&stream(1), &at::<Property>(version));
@@ -92,15 +100,31 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_remembered_than_may_be_and_no_person() {
-        for (most, least) in [(10, 5), (1, 0), (0, 0)] {
-            let remembered = Remembered::new(most);
-            (0..100).for_each(|number| remembered.keep(&stream(number), &at::<Property>(1)));
+    fn no_more_bytes_are_remembered_than_may_be_and_no_person() {
+        let large = |payload_bytes| Loaded { payload_bytes, ..at::<Property>(1) };
+        for (bytes, each, most, least) in [
+            (1 << 20, 2_000, 419, 300),
+            (1 << 20, 40_000, 26, 10),
+            (1_000, 2_000, 0, 0),
+            (0, 0, 0, 0),
+        ] {
+            let remembered = Remembered::new(bytes);
+            (0..1_000).for_each(|number| remembered.keep(&stream(number), &large(each)));
             let known = |number: &u128| remembered.get::<Property>(&stream(*number)).is_some();
-            assert!((100 - least..100).all(|number| known(&number)));
-            assert!((0..100).filter(known).count() <= most);
-            remembered.keep(&stream(200), &at::<User>(1));
-            assert!(remembered.get::<User>(&stream(200)).is_none());
+            let known = (0..1_000).filter(known).count();
+            assert!((least..=most).contains(&known), "{known} of {each} bytes each in {bytes}");
+            remembered.keep(&stream(2_000), &at::<User>(1));
+            assert!(remembered.get::<User>(&stream(2_000)).is_none());
         }
+    }
+
+    #[test]
+    fn a_forgotten_state_makes_room_for_an_older_one() {
+        let remembered = Remembered::new(1 << 20);
+        remembered.keep(&stream(1), &at::<Property>(7));
+        remembered.forget(&stream(1));
+        remembered.keep(&stream(1), &at::<Property>(5));
+        let known = remembered.get::<Property>(&stream(1));
+        assert_eq!(known.map(|it| it.version), Some(StreamVersion(5)));
     }
 }

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use crate::samples::*;
+use crate::stores::{Mischief, Mischievous};
 
 fn contended() -> ExecutorOptions {
     ExecutorOptions { max_decisions: 100, ..options() }
@@ -87,6 +88,33 @@ async fn a_changed_address_is_free_for_others_and_can_be_taken_back_unless_they_
     let back = platform.user(ADA, new_email(EMAIL)).await;
 
     assert!(matches!(back, Err(CommandError::Taken { namespace: "email", .. })));
+}
+
+#[tokio::test]
+async fn an_address_given_back_is_not_taken_back_from_who_registers_it_at_the_same_moment() {
+    let platform = platform().await;
+    platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
+    platform.user(ADA, new_email("ada@example.org")).await.unwrap();
+    let bob_first =
+        Mischief::SomebodyFirst(platform.executor.clone(), BOB.0, |_| register(BOB, EMAIL).into());
+    let store = Mischievous::new(platform.store.clone(), 1, bob_first);
+
+    let back = platform.through(store, options()).user(ADA, new_email(EMAIL)).await;
+
+    let Err(CommandError::Taken { by, .. }) = back else { panic!("{back:?}") };
+    assert_eq!(by.as_str(), format!("user-{}", BOB.0));
+}
+
+#[tokio::test]
+async fn who_is_refused_leaves_no_key_behind() {
+    let platform = platform().await;
+    platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
+
+    let taken = platform.user(BOB, register(BOB, EMAIL)).await;
+
+    assert!(matches!(taken, Err(CommandError::Taken { .. })), "{taken:?}");
+    let keys = platform.vault.keys_for_reading(&[ADA.into(), BOB.into()]).await.unwrap();
+    assert_eq!(keys.into_keys().collect::<Vec<_>>(), [ADA.into()]);
 }
 
 #[tokio::test]

@@ -50,8 +50,7 @@ async fn a_state_that_is_the_streams_is_decided_on_without_a_read() {
     let (platform, store, ada) = with_ada().await;
 
     let nameless = on_ada(&platform, &ada, favourite(1), &context()).await.unwrap();
-    let Loaded { tenant, .. } = ada;
-    let ada = Loaded { aggregate: nameless.aggregate, version: nameless.version, tenant };
+    let ada = Loaded { aggregate: nameless.aggregate, version: nameless.version, ..ada };
     let named = on_ada(&platform, &ada, favourite(2), &named(CommandId::new())).await.unwrap();
 
     assert_eq!((nameless.outcome, named.outcome), (Outcome::Stored, Outcome::Stored));
@@ -317,7 +316,7 @@ proptest! {
         let first = (register_property("berlin-1").into(), 0);
         let commands: Vec<_> = std::iter::once(first).chain(rest).collect();
 
-        let with = answers(&commands, 10);
+        let with = answers(&commands, 1 << 20);
         let without = answers(&commands, 0);
 
         prop_assert_eq!(with, without);
@@ -327,12 +326,12 @@ proptest! {
 /// What three processes say that remember so many, each to its share of the commands.
 fn answers(
     commands: &[(PropertyCommand, usize)],
-    remembered_aggregates: usize,
+    remembered_bytes: u64,
 ) -> Vec<(String, Option<Property>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let platform = platform().await;
-        let options = || ExecutorOptions { remembered_aggregates, snapshot_every: 3, ..options() };
+        let options = || ExecutorOptions { remembered_bytes, snapshot_every: 3, ..options() };
         let processes = [(); 3].map(|()| platform.through(platform.store.clone(), options()));
         let mut answers = Vec::new();
         for (command, process) in commands {

@@ -22,7 +22,7 @@ use crate::samples::*;
 fn every(snapshot_every: u64) -> ExecutorOptions {
     let policy = Policy { four_eyes: false, max_saved_searches: 2, ..Policy::default() };
     // What is remembered needs no snapshot.
-    ExecutorOptions { snapshot_every, policy, remembered_aggregates: 0, ..options() }
+    ExecutorOptions { snapshot_every, policy, remembered_bytes: 0, ..options() }
 }
 
 fn ada() -> StreamId {
