@@ -331,19 +331,14 @@ impl CommandExecutor {
         loaded: &mut Loaded<A>,
         limit: u64,
     ) -> Result<bool, CommandError<A::Error>> {
-        // Where it is not known whose the stream is, its last known event is read again.
-        let again = u64::from(loaded.tenant.is_none() && loaded.version.0 > 0);
-        let after = StreamVersion(loaded.version.0 - again);
-        let limit = u32::try_from(limit + again).ok().and_then(NonZeroU32::new);
-        let limit = limit.expect("a page holds 1 to 501 events");
-        let page = self.store.read_stream(&LogName::DOMAIN, stream, after, limit).await?;
+        let limit = u32::try_from(limit).ok().and_then(NonZeroU32::new);
+        let limit = limit.expect("a page holds 1 to 500 events");
+        let page = self.store.read_stream(&LogName::DOMAIN, stream, loaded.version, limit).await?;
         if let Some(first) = page.first() {
             loaded.tenant = Some(first.provenance.tenant.clone());
         }
-        let known = page.iter().take_while(|event| event.version <= loaded.version).count();
-        let news = &page[known..];
-        let keys = self.codec.keys_for(news).await?;
-        for recorded in news {
+        let keys = self.codec.keys_for(&page).await?;
+        for recorded in &page {
             loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
             loaded.version = recorded.version;
             loaded.payload_bytes += recorded.payload.len() as u64;
@@ -372,19 +367,17 @@ impl CommandExecutor {
         context: &CommandContext,
     ) -> Result<Executed<A>, CommandError<A::Error>> {
         let plan = |_: &A| Ok::<_, CommandError<A::Error>>(commands.clone());
-        self.execute_planned(id, None, &commands, plan, context).await
+        self.execute_planned(id, &commands, plan, context).await
     }
 
     /// Executes what `plan` makes of the state, as one; for a request whose commands depend on
     /// what is there already. After another writer came first it is planned again.
     ///
     /// `request` is what was asked for: it, and not the commands, must be the same when a command
-    /// id comes again. `known` is the state as the caller last saw it: the stream is read only if
-    /// that turns out to be old, or leads to a no.
+    /// id comes again.
     pub async fn execute_planned<A: EventSourced, E: From<CommandError<A::Error>>>(
         &self,
         id: Uuid,
-        known: Option<Loaded<A>>,
         request: &(impl Serialize + Sync),
         plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
         context: &CommandContext,
@@ -393,7 +386,7 @@ impl CommandExecutor {
         let span =
             debug_span!("command", stream = %stream, correlation_id = ?context.correlation_id);
         let fingerprint = self.fingerprint::<A>(&stream, request, context)?;
-        let result = self.plan_and_execute(stream, id, known, fingerprint, plan, context);
+        let result = self.plan_and_execute(stream, id, fingerprint, plan, context);
         let result = result.instrument(span).await;
         metrics::counter!("freehold_commands_total", "aggregate" => A::TYPE, "outcome" => label(&result))
             .increment(1);
@@ -407,7 +400,6 @@ impl CommandExecutor {
         &self,
         stream: StreamId,
         id: Uuid,
-        known: Option<Loaded<A>>,
         fingerprint: Fingerprint,
         plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
         context: &CommandContext,
@@ -416,8 +408,7 @@ impl CommandExecutor {
         let asked = Asked { stream, id, command_id, fingerprint, context };
         let named = context.command_id.is_some() && !context.dry_run;
         let mut unanswered = false;
-        let failure = match self.attempt_until_answered(&asked, known, plan, &mut unanswered).await
-        {
+        let failure = match self.attempt_until_answered(&asked, plan, &mut unanswered).await {
             Ok(executed) => return Ok(executed),
             Err(failure) if !named && !unanswered => return Err(failure),
             Err(failure) => failure,
@@ -441,30 +432,24 @@ impl CommandExecutor {
     async fn attempt_until_answered<A: EventSourced, E>(
         &self,
         asked: &Asked<'_>,
-        mut known: Option<Loaded<A>>,
         mut plan: impl FnMut(&A) -> Result<Vec<A::Command>, E>,
         unanswered: &mut bool,
     ) -> Result<Executed<A>, Failure<E, CommandError<A::Error>>> {
         let context = asked.context;
-        let remembered = self.remembered.get::<A>(&asked.stream);
-        if remembered.as_ref().map(|it| it.version) > known.as_ref().map(|it| it.version) {
-            known = remembered;
-        }
+        let mut known = self.remembered.get::<A>(&asked.stream);
         // What is remembered may be old. The store takes events only if they were decided
         // on the state that is there, so nothing is read before a yes; before a no, the news is.
         if let Some(remembered) = known.take_if(|_| !context.dry_run) {
-            let (tenant, payload_bytes) = (remembered.tenant.clone(), remembered.payload_bytes);
             match self.attempt(asked, remembered, &mut plan, 0, unanswered).await {
                 // Of a nameless command that changes nothing the store was told nothing.
-                Ok(Some(Executed { aggregate, version, outcome: Outcome::Unchanged, .. }))
-                    if context.command_id.is_none() =>
+                Ok(Some(executed))
+                    if executed.outcome != Outcome::Unchanged || context.command_id.is_some() =>
                 {
-                    known = Some(Loaded { aggregate, version, tenant, payload_bytes });
+                    return Ok(executed);
                 }
-                Ok(Some(executed)) => return Ok(executed),
                 Err(failure) if !failure.depends_on_state() => return Err(failure),
-                // What the other writer led to may be remembered; what led to a no is read anew.
-                Ok(None) => known = self.remembered.get(&asked.stream),
+                // What another writer led to may be remembered; what led to a no is read anew.
+                Ok(_) => known = self.remembered.get(&asked.stream),
                 Err(_) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! States of aggregates that were loaded or changed lately, so that the next command on them reads
+//! States of aggregates that commands loaded or changed lately, so that the next one on them reads
 //! nothing before its append.
 //!
 //! What is remembered was true once and may be old: other processes append too. So it is good for

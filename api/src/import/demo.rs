@@ -238,7 +238,7 @@ impl Demo<'_> {
             };
             let executor = &self.platform.executor;
             let id = row.property.0;
-            match executor.execute_planned::<Property, _>(id, None, &(), plan, &context).await {
+            match executor.execute_planned::<Property, _>(id, &(), plan, &context).await {
                 Ok(executed) if executed.outcome == Outcome::Stored => Ok(Stored::Now),
                 Ok(_) => Ok(Stored::Before),
                 Err(CommandError::Taken { by, .. }) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use freehold_commands::{CommandError, Loaded};
+use freehold_commands::CommandError;
 use freehold_domain::property::{Property, PropertyRefused};
 use freehold_domain::{Claim, ClaimKey, ListingKey, PropertyId, Uniqueness};
 use freehold_ports::{LogName, ReadError, StreamId, StreamVersion};
@@ -16,8 +16,6 @@ use crate::platform::Platform;
 
 /// References that are remembered.
 const REFERENCES: usize = 100_000;
-/// States of properties that are remembered, so that an update reads only what is new.
-const STATES: usize = 10_000;
 /// How long a property's open listing counts as known: views may be this late to a new period.
 const LISTING_AGE: Duration = Duration::from_secs(3);
 
@@ -25,7 +23,6 @@ const LISTING_AGE: Duration = Duration::from_secs(3);
 pub(super) struct Lookups {
     /// By tenant and claimed key. A reference never leaves its stream, so this is never stale.
     ids: Cache<(Arc<str>, String), Uuid>,
-    states: Cache<PropertyId, Loaded<Property>>,
     listings: Cache<PropertyId, (Option<ListingKey>, Instant)>,
 }
 
@@ -62,11 +59,7 @@ impl Kind {
 
 impl Lookups {
     pub(super) fn new() -> Self {
-        Self {
-            ids: Cache::new(REFERENCES),
-            states: Cache::new(STATES),
-            listings: Cache::new(REFERENCES),
-        }
+        Self { ids: Cache::new(REFERENCES), listings: Cache::new(REFERENCES) }
     }
 
     /// The id behind a reference: the sender's own, or else our id itself.
@@ -115,14 +108,9 @@ impl Lookups {
         self.ids.insert((tenant.clone(), kind.key(source, reference)), id);
     }
 
-    /// The state of a property as it was last seen; whoever takes it gives a newer one back.
-    pub(super) fn take_state(&self, property: PropertyId) -> Option<Loaded<Property>> {
-        self.states.remove(&property).map(|(_, state)| state)
-    }
-
-    pub(super) fn give_state(&self, property: PropertyId, state: Loaded<Property>) {
-        self.listings.insert(property, (open_listing(&state.aggregate), Instant::now()));
-        self.states.insert(property, state);
+    /// Remembers the open listing of a property as it is now.
+    pub(super) fn remember_listing(&self, id: PropertyId, property: &Property) {
+        self.listings.insert(id, (open_listing(property), Instant::now()));
     }
 
     /// The property behind a reference, with its open listing.
@@ -154,9 +142,8 @@ impl Lookups {
             return Ok(listing);
         }
         let loaded = platform.executor.load::<Property>(property.0).await?;
-        let listing = open_listing(&loaded.aggregate);
-        self.give_state(property, loaded);
-        Ok(listing)
+        self.remember_listing(property, &loaded.aggregate);
+        Ok(open_listing(&loaded.aggregate))
     }
 
     /// The listing period of that key, as queries know it.

@@ -333,7 +333,7 @@ impl Ingest {
                 Ok::<_, CommandError<UserRefused>>(commands)
             };
             let executor = &self.platform.executor;
-            match executor.execute_planned(user.0, None, request, plan, context).await {
+            match executor.execute_planned(user.0, request, plan, context).await {
                 Ok(executed) => {
                     self.lookups.remember(tenant, Kind::User, feed, reference, user.0);
                     return Ok((user, executed));

@@ -1,8 +1,6 @@
 //! Property items: grouped by reference, each planned and stored as one.
 
-use std::sync::Arc;
-
-use freehold_commands::{CommandContext, CommandError, Executed, Loaded, Outcome};
+use freehold_commands::{CommandContext, CommandError, Executed, Outcome};
 use freehold_domain::property::{Property, PropertyEvent, SourceRef};
 use freehold_domain::{LeaseId, ListingKey, PropertyId, StoredEvent as _};
 use freehold_ports::{CommandId, LogName};
@@ -132,7 +130,6 @@ impl Ingest {
                 .executor
                 .execute_planned(
                     property.0,
-                    self.lookups.take_state(property),
                     &request,
                     |state| {
                         planned = Notices::default();
@@ -153,7 +150,7 @@ impl Ingest {
                     if executed.outcome != Outcome::Repeated {
                         pending.notices.warnings.extend(planned.warnings);
                     }
-                    return Ok(self.stored(tenant, property, executed, pending));
+                    return Ok(self.stored(property, executed, pending));
                 }
                 Err(NotPlanned::Refused(errors)) => {
                     pending.notices.warnings.extend(planned.warnings);
@@ -178,12 +175,11 @@ impl Ingest {
 
     fn stored(
         &self,
-        tenant: &Arc<str>,
         property: PropertyId,
         executed: Executed<Property>,
         pending: &mut Pending<'_>,
     ) -> ItemAnswer {
-        let Executed { aggregate, version, position, events, outcome } = executed;
+        let Executed { aggregate, position, events, outcome, .. } = executed;
         let registers =
             |event: &PropertyEvent| matches!(event, PropertyEvent::PropertyRegistered(_));
         let mut item = ItemAnswer::new(pending.index, Status::Accepted);
@@ -207,12 +203,7 @@ impl Ingest {
             })
             .collect();
         item.position = last_position(&item.events, position);
-        // The state that comes with a repeated answer is newer than its version says.
-        if outcome != Outcome::Repeated {
-            // A stream without events belongs to nobody.
-            let tenant = (version.0 > 0).then(|| tenant.clone());
-            self.lookups.give_state(property, Loaded { aggregate, version, tenant });
-        }
+        self.lookups.remember_listing(property, &aggregate);
         pending.about(property.0, item)
     }
 }
