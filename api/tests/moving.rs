@@ -13,8 +13,8 @@ use freehold_ports::{
     KeyVault as _, LogName, NewEvent, PayloadCodec, Provenance, Tag,
 };
 use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteKeyVault};
+use freehold_test_stores::Schema;
 use serde_json::Value;
-use sqlx::Connection as _;
 use uuid::Uuid;
 
 const MASTER: [u8; 32] = [0x5a; 32];
@@ -211,36 +211,6 @@ fn the_demo_moves_and_its_read_models_are_made_again() {
     }
 }
 
-/// A schema of its own, dropped with this value.
-struct Schema {
-    server: String,
-    name: String,
-}
-
-impl Schema {
-    async fn new() -> Self {
-        let server = std::env::var("TEST_POSTGRES_URL").unwrap();
-        let schema = Self { server, name: format!("moving_{}", Uuid::new_v4().simple()) };
-        schema.run(format!("CREATE SCHEMA {}", schema.name)).await;
-        schema
-    }
-
-    fn url(&self) -> PathBuf {
-        let separator = if self.server.contains('?') { '&' } else { '?' };
-        format!("{}{separator}options=-csearch_path%3D{}", self.server, self.name).into()
-    }
-
-    async fn run(&self, sql: String) {
-        let mut operator = sqlx::PgConnection::connect(&self.server).await.unwrap();
-        sqlx::raw_sql(&sql).execute(&mut operator).await.unwrap();
-    }
-
-    async fn drop(self) {
-        self.run(format!("SET client_min_messages = error; DROP SCHEMA {} CASCADE", self.name))
-            .await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn a_log_goes_to_postgres_and_back_and_is_the_same_file() {
@@ -250,8 +220,8 @@ async fn a_log_goes_to_postgres_and_back_and_is_the_same_file() {
     filled(&path("from"), 20).await;
     done(&path("from"), &["events", "export", &text("log.ndjson")]);
     done(&path("from"), &["keys", "export", &text("keys.ndjson")]);
-    let schema = Schema::new().await;
-    let database = schema.url();
+    let schema = Schema::new();
+    let database = PathBuf::from(schema.url());
 
     done(&database, &["events", "import", &text("log.ndjson")]);
     done(&database, &["keys", "import", &text("keys.ndjson")]);
@@ -259,7 +229,7 @@ async fn a_log_goes_to_postgres_and_back_and_is_the_same_file() {
     done(&database, &["events", "export", &text("of-postgres.ndjson")]);
     done(&database, &["keys", "export", &text("keys-of-postgres.ndjson")]);
     assert_eq!(done(&database, &["doctor"])[0]["sound"], true);
-    schema.drop().await;
+    drop(schema);
 
     done(&path("to"), &["events", "import", &text("of-postgres.ndjson")]);
     done(&path("to"), &["events", "export", &text("again.ndjson")]);

@@ -6,51 +6,15 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold_servers::{Options, Postgres};
+use freehold_test_stores::Schema;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection};
 
 const PROJECTIONS: [&str; 5] = ["accounts", "engagement", "listings", "market", "properties"];
 const SOON: Duration = Duration::from_secs(30);
-
-/// An empty schema on the server that `TEST_POSTGRES_URL` names, dropped with this value.
-struct Schema {
-    server: String,
-    name: String,
-}
-
-impl Schema {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let server = std::env::var("TEST_POSTGRES_URL").expect("TEST_POSTGRES_URL is set");
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let schema = Self { server, name: format!("served_{}_{number}", std::process::id()) };
-        schema.run(&format!("CREATE SCHEMA {}", schema.name));
-        schema
-    }
-
-    fn url(&self) -> String {
-        let separator = if self.server.contains('?') { '&' } else { '?' };
-        format!("{}{separator}options=-csearch_path%3D{}", self.server, self.name)
-    }
-
-    fn run(&self, sql: &str) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.unwrap().block_on(async {
-            let mut connection = PgConnection::connect(&self.server).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-        });
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        self.run(&format!("SET client_min_messages = error; DROP SCHEMA {} CASCADE", self.name));
-    }
-}
 
 fn freehold(store: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
@@ -195,7 +159,7 @@ fn a_feed_is_imported_served_and_verified() {
     rows(&store, &import);
     let status = &rows(&store, &["db", "status"])[0];
     assert_eq!(status["logs"][0]["position"], head, "a table again changes nothing");
-    assert_eq!((&status["schema"], &status["replica"]), (&json!(schema.name), &json!(false)));
+    assert_eq!((&status["schema"], &status["replica"]), (&json!(schema.name()), &json!(false)));
     assert_eq!(status["migrations_applied"], status["migrations_known"]);
     assert_eq!(status["logs"][0]["epoch"], 1);
     assert_eq!(rows(&store, &["events", "read", "--limit", "7"]).len(), 7);
@@ -513,11 +477,12 @@ fn a_fenced_process_stores_nothing_until_it_is_restarted() {
 #[ignore = "set TEST_POSTGRES_URL"]
 fn whoever_asks_is_not_told_where_the_database_is_and_who_logs_in() {
     let schema = Schema::new();
-    let role = format!("{}_role", schema.name);
-    schema.run(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {} TO {role}", schema.name));
+    let name = schema.name();
+    let role = format!("{name}_role");
+    schema.run(format!("CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA {name} TO {role}"));
     let server = Serving::start(&format!("{}&user={role}", schema.url()));
     server.wait_until_ready(true);
-    schema.run(&format!(
+    schema.run(format!(
         "ALTER ROLE {role} NOLOGIN;
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
     ));
@@ -532,8 +497,8 @@ fn whoever_asks_is_not_told_where_the_database_is_and_who_logs_in() {
         assert!(began.elapsed() < SOON, "{ready}");
     }
     drop(server);
-    schema.run(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}"));
-    schema.run(&format!("DROP ROLE {role}"));
+    schema.run(format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}"));
+    schema.run(format!("DROP ROLE {role}"));
 }
 
 #[test]
@@ -553,18 +518,15 @@ fn what_is_wrong_with_a_database_is_said_in_one_line() {
     };
     told("postgres://ann:hunter2@127.0.0.1:1/f", 6, &["127.0.0.1:1", "refused", "store.url"]);
     told("postgres://ann:hunter2@127.0.0.1:x/f", 2, &["store.url", "port"]);
-    let (server, _) = schema.server.rsplit_once('/').unwrap();
+    let (url, name) = (schema.url(), schema.name());
+    let (server, _) = url.split_once('?').unwrap().0.rsplit_once('/').unwrap();
     told(&format!("{server}/nowhere"), 6, &["\"nowhere\" does not exist", "createdb"]);
 
-    let role = format!("{}_guest", schema.name);
-    schema
-        .run(&format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {} TO {role}", schema.name));
-    let (_, rest) = schema.server.rsplit_once('@').unwrap();
-    let separator = if rest.contains('?') { '&' } else { '?' };
-    let guest =
-        format!("postgres://{role}@{rest}{separator}options=-csearch_path%3D{}", schema.name);
-    let output = run(&guest, &["db", "migrate"]);
-    schema.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    let role = format!("{name}_guest");
+    schema.run(format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {name} TO {role}"));
+    let (_, rest) = url.rsplit_once('@').unwrap();
+    let output = run(&format!("postgres://{role}@{rest}"), &["db", "migrate"]);
+    schema.run(format!("DROP OWNED BY {role}; DROP ROLE {role}"));
     assert_eq!(output.status.code(), Some(5), "{}", err(&output));
     assert!(err(&output).contains("permission denied for schema"), "{}", err(&output));
     assert!(err(&output).contains("grant"), "{}", err(&output));
@@ -584,8 +546,8 @@ fn what_is_wrong_with_a_database_is_said_in_one_line() {
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", err(&output));
     assert!(err(&output).contains("FREEHOLD__VAULT__MASTER_KEY_FILE"), "{}", err(&output));
-    rows(&schema.url(), &["db", "migrate"]);
-    let output = freehold(&schema.url(), &["serve"])
+    rows(&url, &["db", "migrate"]);
+    let output = freehold(&url, &["serve"])
         .env("FREEHOLD__VAULT__MASTER_KEY", "a5".repeat(32))
         .output()
         .unwrap();

@@ -26,10 +26,10 @@ use freehold_ports::EventStore;
 use freehold_postgres::PostgresEventStore;
 use freehold_servers::Postgres;
 use freehold_sqlite::{LogOptions, SqliteEventStore};
+use freehold_test_stores::Schema;
 use serde_json::{Map, Value};
 
 use self::output::{Format, Output};
-use self::postgres::Schema;
 
 /// Who owns the data of every bench.
 const TENANT: &str = "default";
@@ -156,7 +156,7 @@ impl Setting {
             Store::Memory => Place::Memory,
             Store::Postgres => {
                 let server = self.server.as_ref().context("no server was started")?;
-                Place::Schema(Schema::make(server.url()).await?)
+                Place::Schema(postgres::fresh_schema(server.url()).await?)
             }
         })
     }
@@ -175,7 +175,7 @@ impl Place {
     async fn fill(&self, events: u64, of_stream: u64) -> anyhow::Result<()> {
         let Self::Schema(schema) = self else { bail!("`--stored` is for PostgreSQL") };
         drop(self.open().await?); // makes the tables
-        schema.fill(events, of_stream).await?;
+        postgres::fill(schema, events, of_stream).await?;
         drop(self.open().await?); // makes the partitions that come next
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Place {
             Self::Memory => Arc::new(MemoryEventStore::default()),
             Self::Schema(schema) => {
                 let options = freehold_postgres::LogOptions::default();
-                Arc::new(PostgresEventStore::open(schema.database()?, options).await?)
+                Arc::new(PostgresEventStore::open(schema.database(), options).await?)
             }
         })
     }
@@ -207,7 +207,7 @@ async fn main() -> anyhow::Result<()> {
         row: arguments.row,
         folder: arguments.folder,
         server: match arguments.store {
-            Store::Postgres => Some(postgres::server()?),
+            Store::Postgres => Some(postgres::server().await?),
             Store::Sqlite | Store::Memory => None,
         },
     };

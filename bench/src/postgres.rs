@@ -7,97 +7,68 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use freehold_ports::{AppendRequest, ExpectedVersion, StreamVersion};
-use freehold_postgres::Database;
 use freehold_servers::{Options, Postgres};
+use freehold_test_stores::Schema;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use crate::append::Caller;
 
-/// The server that `TEST_POSTGRES_URL` names, or a private one set up as for production.
-pub(crate) fn server() -> anyhow::Result<Postgres> {
+/// The server that `TEST_POSTGRES_URL` names, or a private one set up as for production, with
+/// files for its write-ahead log as one that has run for a while writes over: making and zeroing
+/// new ones while it is measured took an eighth of the server's time.
+pub(crate) async fn server() -> anyhow::Result<Postgres> {
+    const RECYCLED: &str = "SELECT count(pg_logical_emit_message(false, '', repeat('x', 1000000)))
+         FROM generate_series(1, 4000)";
     let settings = [
         ("shared_buffers", "2GB"),
         ("max_wal_size", "8GB"),
+        ("min_wal_size", "4GB"),
         ("checkpoint_timeout", "15min"),
         ("max_connections", "200"),
     ];
     let settings = settings.map(|(name, value)| (name, value.to_owned())).into();
-    Postgres::given_or_start(&Options { fsync: true, settings, ..Options::default() })
+    let server =
+        Postgres::given_or_start(&Options { fsync: true, settings, ..Options::default() })?;
+    if std::env::var_os(freehold_servers::URL).is_none() {
+        let mut connection = PgConnection::connect(server.url()).await?;
+        connection.execute(RECYCLED).await?;
+        connection.close().await?;
+    }
+    Ok(server)
 }
 
-/// A schema that is dropped with this value.
-pub(crate) struct Schema {
-    server: String,
-    name: String,
+/// An empty schema, dropped with its value, right after a checkpoint.
+pub(crate) async fn fresh_schema(server: &str) -> anyhow::Result<Schema> {
+    let mut connection = PgConnection::connect(server).await?;
+    let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await?;
+    if fsync != "on" {
+        bail!("the server has fsync off, so its figures mean nothing");
+    }
+    connection.execute("CHECKPOINT").await?;
+    connection.close().await?;
+    Ok(Schema::on(server)?)
 }
 
-impl Schema {
-    /// Makes an empty schema.
-    pub(crate) async fn make(server: &str) -> anyhow::Result<Self> {
-        let schema =
-            Self { server: server.to_owned(), name: format!("bench_{}", Uuid::now_v7().simple()) };
-        let mut connection = PgConnection::connect(&schema.server).await?;
-        let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await?;
-        if fsync != "on" {
-            bail!("the server has fsync off, so its figures mean nothing");
-        }
-        connection.execute(&*format!("CREATE SCHEMA {}", schema.name)).await?;
-        Ok(schema)
+/// Adds events to the domain log of a store that was opened and closed: of 1,000 callers who
+/// write in turn, each so many to a stream before the next. Indexes grow as they do in use.
+pub(crate) async fn fill(schema: &Schema, events: u64, of_stream: u64) -> anyhow::Result<()> {
+    const STEP: u64 = 500_000;
+    let mut connection = PgConnection::connect(&schema.url()).await?;
+    connection.execute(include_str!("fill.sql")).await?;
+    for first in (1..=events).step_by(STEP as usize) {
+        sqlx::query("CALL pg_temp.fill($1, $2, $3)")
+            .bind(first as i64)
+            .bind(events.min(first + STEP - 1) as i64)
+            .bind(of_stream as i64)
+            .execute(&mut connection)
+            .await?;
     }
-
-    pub(crate) fn database(&self) -> anyhow::Result<Database> {
-        Ok(Database::at(&self.url())?)
+    // As the server would have done meanwhile.
+    for sql in ["VACUUM (ANALYZE) event, stream, command, tag, name", "CHECKPOINT"] {
+        connection.execute(sql).await?;
     }
-
-    pub(crate) fn url(&self) -> String {
-        let separator = if self.server.contains('?') { '&' } else { '?' };
-        format!("{}{separator}options=-csearch_path%3D{}", self.server, self.name)
-    }
-
-    async fn connect(&self) -> anyhow::Result<PgConnection> {
-        Ok(PgConnection::connect(&self.url()).await?)
-    }
-
-    /// Adds events to the domain log of a store that was opened and closed: of 1,000 callers who
-    /// write in turn, each so many to a stream before the next. Indexes grow as they do in use.
-    pub(crate) async fn fill(&self, events: u64, of_stream: u64) -> anyhow::Result<()> {
-        const STEP: u64 = 500_000;
-        let mut connection = self.connect().await?;
-        connection.execute(include_str!("fill.sql")).await?;
-        for first in (1..=events).step_by(STEP as usize) {
-            sqlx::query("CALL pg_temp.fill($1, $2, $3)")
-                .bind(first as i64)
-                .bind(events.min(first + STEP - 1) as i64)
-                .bind(of_stream as i64)
-                .execute(&mut connection)
-                .await?;
-        }
-        // As the server would have done meanwhile.
-        for sql in ["VACUUM (ANALYZE) event, stream, command, tag, name", "CHECKPOINT"] {
-            connection.execute(sql).await?;
-        }
-        Ok(connection.close().await?)
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        let server = self.server.clone();
-        let sql = format!("SET client_min_messages = error; DROP SCHEMA {} CASCADE", self.name);
-        // Dropping is not async.
-        let dropping = std::thread::spawn(move || -> anyhow::Result<()> {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let mut connection = PgConnection::connect(&server).await?;
-                connection.execute(&*sql).await?;
-                Ok(())
-            })
-        });
-        if !matches!(dropping.join(), Ok(Ok(()))) {
-            eprintln!("schema {} was not dropped", self.name);
-        }
-    }
+    Ok(connection.close().await?)
 }
 
 const WRITE: &str = "
@@ -211,7 +182,7 @@ pub(crate) async fn rows_written(
     mut callers: Vec<Caller>,
     duration: Duration,
 ) -> anyhow::Result<f64> {
-    let mut connection = schema.connect().await?;
+    let mut connection = PgConnection::connect(&schema.url()).await?;
     // What a plan for an empty table would get wrong later.
     let settings = "SET plan_cache_mode = force_generic_plan; SET jit = off;
          SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off";
@@ -268,7 +239,7 @@ pub(crate) async fn rows_read(
     events: u64,
     page: u32,
 ) -> anyhow::Result<f64> {
-    let mut connection = schema.connect().await?;
+    let mut connection = PgConnection::connect(&schema.url()).await?;
     let (mut after, end, mut bytes) = (after as i64, (after + events) as i64, 0);
     let started = Instant::now();
     while after < end {

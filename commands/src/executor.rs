@@ -1,5 +1,6 @@
 //! The one way from a command to stored events.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CodecError, CommandId, EventCodec,
     EventId, EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, InvalidRequest,
     LogName, NewEvent, Provenance, ReadError, Snapshot, SnapshotStore, StreamId, StreamVersion,
+    Tag,
 };
 use serde::Serialize;
 use tracing::{Instrument, debug_span, warn};
 use uuid::Uuid;
 
 use crate::claims;
+use crate::remembered::Remembered;
 
-const PAGE: std::num::NonZeroU32 = std::num::NonZeroU32::new(500).expect("500 is not zero");
+const PAGE: u64 = 500;
 
 /// An aggregate that the executor can serve.
 pub trait EventSourced:
@@ -27,7 +30,8 @@ pub trait EventSourced:
         Event: StoredEvent,
         Command: Serialize + Clone + Send + Sync,
         Error: Refusal + Send,
-    >
+    > + Clone
+    + 'static
 {
     /// Counts up whenever a snapshot of an older release would fold to another state.
     const SNAPSHOT_SHAPE: u32;
@@ -40,6 +44,7 @@ pub struct CommandExecutor {
     snapshots: Arc<dyn SnapshotStore>,
     codec: EventCodec,
     clock: Arc<dyn Clock>,
+    remembered: Arc<Remembered>,
     options: ExecutorOptions,
 }
 
@@ -49,15 +54,23 @@ pub struct ExecutorOptions {
     /// The tenant's rules.
     pub policy: Policy,
     /// How often a command is decided on what its stream holds, when other writers come first; what
-    /// a caller remembers is tried once before that.
+    /// is remembered is tried once before that.
     pub max_decisions: u32,
     /// A snapshot is saved whenever a stream's version passes a multiple of this.
     pub snapshot_every: u64,
+    /// The most aggregates whose state is remembered for their next command, and half as many at
+    /// least; 0 for none. Each costs what its state costs: a home with ten photographs 2.5 KiB.
+    pub remembered_aggregates: usize,
 }
 
 impl Default for ExecutorOptions {
     fn default() -> Self {
-        Self { policy: Policy::default(), max_decisions: 10, snapshot_every: 100 }
+        Self {
+            policy: Policy::default(),
+            max_decisions: 10,
+            snapshot_every: 100,
+            remembered_aggregates: 10_000,
+        }
     }
 }
 
@@ -250,7 +263,8 @@ impl CommandExecutor {
         clock: Arc<dyn Clock>,
         options: ExecutorOptions,
     ) -> Self {
-        Self { store, snapshots, codec, clock, options }
+        let remembered = Arc::new(Remembered::new(options.remembered_aggregates));
+        Self { store, snapshots, codec, clock, remembered, options }
     }
 
     /// The store it appends to.
@@ -278,14 +292,24 @@ impl CommandExecutor {
         claims::holder(&*self.store, tenant, &tag).await
     }
 
-    /// Folds a stream, from its newest snapshot if there is one.
+    /// Folds a stream; one that is longer than snapshots are apart from its newest snapshot, if there
+    /// is one.
     pub async fn load<A: EventSourced>(
         &self,
         id: Uuid,
     ) -> Result<Loaded<A>, CommandError<A::Error>> {
         let stream = StreamId::new(A::TYPE, id)?;
-        let from = self.load_snapshot(&stream).await;
-        self.read_news(&stream, from).await
+        let mut loaded = Loaded::default();
+        let first = self.options.snapshot_every.clamp(1, PAGE);
+        if self.read_page(&stream, &mut loaded, first).await? {
+            return Ok(loaded);
+        }
+        let snapshot = self.load_snapshot::<A>(&stream).await;
+        if snapshot.version > loaded.version {
+            // Another tenant's events are never in the same stream.
+            loaded = Loaded { tenant: loaded.tenant, ..snapshot };
+        }
+        self.read_news(&stream, loaded).await
     }
 
     /// Folds what was stored after a state.
@@ -294,25 +318,34 @@ impl CommandExecutor {
         stream: &StreamId,
         mut loaded: Loaded<A>,
     ) -> Result<Loaded<A>, CommandError<A::Error>> {
-        // The last event that is known is read again: a snapshot does not say whose it is.
-        let mut after = StreamVersion(loaded.version.0.saturating_sub(1));
-        loop {
-            let page = self.store.read_stream(&LogName::DOMAIN, stream, after, PAGE).await?;
-            if let Some(first) = page.first() {
-                loaded.tenant = Some(first.provenance.tenant.clone());
-            }
-            let known = page.iter().take_while(|event| event.version <= loaded.version).count();
-            let news = &page[known..];
-            let keys = self.codec.keys_for(news).await?;
-            for recorded in news {
-                loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
-                loaded.version = recorded.version;
-            }
-            if page.len() < PAGE.get() as usize {
-                return Ok(loaded);
-            }
-            after = loaded.version;
+        while !self.read_page(stream, &mut loaded, PAGE).await? {}
+        Ok(loaded)
+    }
+
+    /// Folds the next events that were stored after a state; true if there are no more.
+    async fn read_page<A: EventSourced>(
+        &self,
+        stream: &StreamId,
+        loaded: &mut Loaded<A>,
+        limit: u64,
+    ) -> Result<bool, CommandError<A::Error>> {
+        // Where it is not known whose the stream is, its last known event is read again.
+        let again = u64::from(loaded.tenant.is_none() && loaded.version.0 > 0);
+        let after = StreamVersion(loaded.version.0 - again);
+        let limit = u32::try_from(limit + again).ok().and_then(NonZeroU32::new);
+        let limit = limit.expect("a page holds 1 to 501 events");
+        let page = self.store.read_stream(&LogName::DOMAIN, stream, after, limit).await?;
+        if let Some(first) = page.first() {
+            loaded.tenant = Some(first.provenance.tenant.clone());
         }
+        let known = page.iter().take_while(|event| event.version <= loaded.version).count();
+        let news = &page[known..];
+        let keys = self.codec.keys_for(news).await?;
+        for recorded in news {
+            loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
+            loaded.version = recorded.version;
+        }
+        Ok(page.len() < limit.get() as usize)
     }
 
     /// Executes one command; see [`execute_all`](Self::execute_all).
@@ -410,7 +443,11 @@ impl CommandExecutor {
         unanswered: &mut bool,
     ) -> Result<Executed<A>, Failure<E, CommandError<A::Error>>> {
         let context = asked.context;
-        // What the caller remembers may be old. The store takes events only if they were decided
+        let remembered = self.remembered.get::<A>(&asked.stream);
+        if remembered.as_ref().map(|it| it.version) > known.as_ref().map(|it| it.version) {
+            known = remembered;
+        }
+        // What is remembered may be old. The store takes events only if they were decided
         // on the state that is there, so nothing is read before a yes; before a no, the news is.
         if let Some(remembered) = known.take_if(|_| !context.dry_run) {
             match self.attempt(asked, remembered, &mut plan, 0, unanswered).await {
@@ -422,7 +459,9 @@ impl CommandExecutor {
                 }
                 Ok(Some(executed)) => return Ok(executed),
                 Err(failure) if !failure.depends_on_state() => return Err(failure),
-                Ok(None) | Err(_) => {}
+                // What the other writer led to may be remembered; what led to a no is read anew.
+                Ok(None) => known = self.remembered.get(&asked.stream),
+                Err(_) => {}
             }
         }
         let mut attempts = 0;
@@ -432,6 +471,7 @@ impl CommandExecutor {
                 Some(known) => self.read_news(&asked.stream, known).await?,
                 None => self.load::<A>(asked.id).await?,
             };
+            self.remembered.keep(&asked.stream, &loaded);
             let attempt = self.attempt(asked, loaded, &mut plan, attempts, unanswered);
             if let Some(executed) = attempt.await? {
                 return Ok(executed);
@@ -440,6 +480,7 @@ impl CommandExecutor {
                 let stream = asked.stream.clone();
                 return Err(CommandError::Contended { stream, attempts }.into());
             }
+            known = self.remembered.get(&asked.stream);
         }
     }
 
@@ -481,8 +522,9 @@ impl CommandExecutor {
         let (aggregate, events) = self.decide(loaded.aggregate, commands, context).await?;
         let decided = Decided { aggregate, events, before };
         let unchanged = decided.events.is_empty();
-        let boundaries = self.boundaries::<A>(stream, &decided.events, context).await?;
+        let taken = self.taken::<A>(&decided.events);
         if context.dry_run {
+            self.boundaries(stream, &taken, context).await?;
             return Ok(Some(decided.into_executed(None, Outcome::DryRun, &[])));
         }
         if unchanged && context.command_id.is_none() {
@@ -491,7 +533,7 @@ impl CommandExecutor {
         }
         let events = self.encode::<A>(&decided.events, context).await?;
         let event_ids: Vec<EventId> = events.iter().map(|event| event.event_id).collect();
-        let request = AppendRequest {
+        let request = |boundaries| AppendRequest {
             log: LogName::DOMAIN,
             stream: stream.clone(),
             expected: ExpectedVersion::Exactly(before),
@@ -504,13 +546,25 @@ impl CommandExecutor {
                 correlation_id: context.correlation_id,
                 causation_id: context.causation_id,
             },
-            events,
+            events: events.clone(),
         };
-        match self.store.append(request).await {
+        // Most keys were never taken before. The store knows, so only its no needs a look-up.
+        let never = |(_, tag): &(_, Tag)| Boundary { tag: tag.clone(), after: GlobalPosition(0) };
+        let mut answer = self.store.append(request(taken.iter().map(never).collect())).await;
+        if matches!(answer, Err(AppendError::BoundaryConflict { .. })) {
+            let boundaries = self.boundaries(stream, &taken, context).await?;
+            answer = self.store.append(request(boundaries)).await;
+        }
+        match answer {
             // Another call with this id was decided meanwhile: its events, not ours, are stored.
             Ok(Appended { repeated: true, .. }) => self.first_answer(asked).await,
             Ok(appended) => {
                 self.save_snapshot(stream, &decided, appended.version).await;
+                let tenant = Some(context.tenant.clone());
+                let now =
+                    Loaded { aggregate: decided.aggregate, version: appended.version, tenant };
+                self.remembered.keep(stream, &now);
+                let decided = Decided { aggregate: now.aggregate, ..decided };
                 let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Stored };
                 Ok(Some(decided.into_executed(Some(appended.position), outcome, &event_ids)))
             }
@@ -595,22 +649,24 @@ impl CommandExecutor {
         Ok(encoded)
     }
 
-    /// The conditions under which the keys that `events` take are still free.
-    async fn boundaries<A: EventSourced>(
+    /// The kinds and tags of the keys that `events` take.
+    fn taken<A: EventSourced>(&self, events: &[A::Event]) -> Vec<(&'static str, Tag)> {
+        let claims = events.iter().flat_map(StoredEvent::claims);
+        let taken = claims.filter(|claim| claim.uniqueness == Uniqueness::Taken);
+        taken.filter_map(|it| Some((it.namespace, claims::tag_of(&it, &self.codec)?))).collect()
+    }
+
+    /// The conditions under which keys are still free.
+    async fn boundaries<R: Refusal>(
         &self,
         stream: &StreamId,
-        events: &[A::Event],
+        taken: &[(&'static str, Tag)],
         context: &CommandContext,
-    ) -> Result<Vec<Boundary>, CommandError<A::Error>> {
+    ) -> Result<Vec<Boundary>, CommandError<R>> {
         let mut boundaries = Vec::new();
-        for claim in events.iter().flat_map(StoredEvent::claims) {
-            let Some(tag) = claims::tag_of(&claim, &self.codec) else { continue };
-            if claim.uniqueness == Uniqueness::Taken {
-                let condition =
-                    claims::condition(&*self.store, &context.tenant, stream, &tag).await?;
-                let namespace = claim.namespace;
-                boundaries.extend(condition.map_err(|by| CommandError::Taken { namespace, by })?);
-            }
+        for (namespace, tag) in taken {
+            let condition = claims::condition(&*self.store, &context.tenant, stream, tag).await?;
+            boundaries.extend(condition.map_err(|by| CommandError::Taken { namespace, by })?);
         }
         Ok(boundaries)
     }

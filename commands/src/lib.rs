@@ -10,6 +10,7 @@ mod aggregates;
 mod claims;
 mod executor;
 mod interactions;
+mod remembered;
 
 pub use executor::{
     CommandContext, CommandError, CommandExecutor, EventSourced, Executed, ExecutedEvent,

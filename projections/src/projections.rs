@@ -397,7 +397,7 @@ impl Kept {
         }
         fill.phase.send_replace(Phase::Swapping);
         self.drop_retired_but(&generation, generations).await?;
-        self.engine.models.activate(generation.clone()).await?;
+        self.activate(&mut follower, &generation).await?;
         if events > 0 {
             info!(projection = self.name(), generation = generation.number, "activated");
         }
@@ -498,28 +498,34 @@ impl Kept {
         let generations = self.engine.models.generations(self.name()).await?;
         self.drop_retired_but(generation, generations).await?;
         let was_live = self.stop().await;
-        let swapped = self.hand_over(&mut follower, generation).await;
+        // Nothing moves the active generation now, in this process.
+        let swapped = self.activate(&mut follower, generation).await;
         drop(fill);
         if was_live {
             self.start();
         }
-        swapped
+        swapped?;
+        info!(projection = self.name(), generation = generation.number, "activated");
+        Ok(())
     }
 
-    /// Nothing moves the active generation now, in this process: reach it, then swap.
-    async fn hand_over(
+    /// Makes readers see a generation, once it has what they see until then. It goes on as long as
+    /// another process is faster; not if the log does not have what they see.
+    async fn activate(
         &self,
         follower: &mut Follower,
         generation: &GenerationId,
     ) -> Result<(), ProjectionError> {
-        let generations = self.engine.models.generations(self.name()).await?;
-        let active = generations.iter().find(|g| g.state == GenerationState::Active);
-        if let Some(active) = active {
-            follower.follow(Until::Reached(active.checkpoint)).await?;
+        let mut stood_at = None;
+        loop {
+            match self.engine.models.activate(generation.clone()).await {
+                Err(ReadModelError::Behind { checkpoint, .. }) if stood_at != Some(checkpoint) => {
+                    stood_at = Some(checkpoint);
+                    follower.follow(Until::CaughtUp).await?;
+                }
+                activated => return Ok(activated?),
+            }
         }
-        self.engine.models.activate(generation.clone()).await?;
-        info!(projection = self.name(), generation = generation.number, "activated");
-        Ok(())
     }
 
     async fn create(&self) -> Result<GenerationId, ReadModelError> {

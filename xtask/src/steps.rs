@@ -1,8 +1,8 @@
 //! Formatting, lints and the tests of the workspace.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use freehold_servers::{Options, PINNED, Postgres, Release, URL};
@@ -13,8 +13,14 @@ use crate::tally::Tally;
 
 /// The folders of the crates whose tests run on either store.
 const ON_STORES: [&str; 3] = ["commands", "projections", "api"];
+/// Those of the crates with tests that need PostgreSQL itself.
+const ON_POSTGRES: [&str; 2] = ["adapters/postgres", "tests"];
 /// What says so to them (`tests/stores`).
 const STORE: &str = "TEST_STORE";
+/// The folder of the crate with tests that wait for most of a minute and do nothing meanwhile.
+const WITH_WAITING: [&str; 1] = ["tests"];
+/// The modules that hold them: they run beside all others.
+const WAITING: &str = "waiting::";
 
 /// Formatting and lints; each counts as one.
 pub(crate) fn check(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
@@ -36,66 +42,115 @@ pub(crate) fn check(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
 /// Every test of the workspace; those marked ignored too, unless `quick`, those of what stands on
 /// stores also on PostgreSQL, and those that need PostgreSQL also on the pinned release.
 pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> anyhow::Result<()> {
-    println!("== cargo test");
-    let mut test = cargo(root);
-    test.args(["test", "--workspace", "--no-fail-fast"]);
     if quick {
+        println!("== cargo test");
+        let mut test = cargo(root);
+        test.args(["test", "--workspace", "--no-fail-fast"]);
         let ignored = run_tests(&mut test, tally)?;
         tally.skip(ignored, "tests marked ignored, and all that run on PostgreSQL too (--quick)");
         return Ok(());
     }
-    test.args(["--", "--include-ignored"]);
     let newest = Postgres::given_or_start(&Options::default());
     let newest = newest.context("no PostgreSQL for tests")?;
-    run_tests(test.env(URL, newest.url()), tally)?;
-    let mut again = Tally::default();
-    tests_on_postgres(root, &newest, &mut again)?;
-    tally.add("with the stores on PostgreSQL", again);
-    drop(newest);
-
-    println!("== tests that need PostgreSQL, on {PINNED}");
     let release = Release::Maven(PINNED.to_owned());
     let pinned = Postgres::start(&Options { release: release.clone(), ..Options::default() });
     let pinned = pinned.with_context(|| format!("no PostgreSQL {PINNED} for tests"))?;
-    let mut test = cargo(root);
-    test.args(["test", "-p", "freehold-postgres", "-p", "freehold-tests", "--no-fail-fast"]);
-    release.tell(test.args(["--", "--ignored"]));
-    run_tests(test.env(URL, pinned.url()), tally)?;
-    Ok(())
-}
-
-/// Runs the tests of [`ON_STORES`] with their stores on PostgreSQL. They are the programs that
-/// cargo has built for the workspace: for these crates alone it would build others.
-fn tests_on_postgres(root: &Path, server: &Postgres, tally: &mut Tally) -> anyhow::Result<()> {
-    println!("== tests of {}, with the stores on PostgreSQL", ON_STORES.join(", "));
-    let mut built = cargo(root);
-    built.args(["test", "--workspace", "--no-run", "--message-format=json"]);
-    let built = built.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
-    for line in String::from_utf8(built.stdout)?.lines() {
-        let message: Value = serde_json::from_str(line)?;
-        let (Some(program), Some(manifest), Some(true)) = (
-            message["executable"].as_str(),
-            message["manifest_path"].as_str(),
-            message["profile"]["test"].as_bool(),
-        ) else {
-            continue;
-        };
-        let folder = Path::new(manifest).parent().context("a manifest lies in a folder")?;
-        if !ON_STORES.iter().any(|name| folder == root.join(name)) {
-            continue;
+    let programs = programs(root)?;
+    let mut waiting = Vec::new();
+    for (release, server) in [(&Release::wanted(), &newest), (&release, &pinned)] {
+        for mut test in commands(&programs, root, &WITH_WAITING) {
+            release.tell(test.args(["--include-ignored", WAITING]).env(URL, server.url()));
+            waiting.push(start(&mut test)?);
         }
-        println!("-- {program}");
-        let mut test = Command::new(program);
-        // As cargo starts it. Those marked ignored need no store, or a server of their own.
-        test.current_dir(folder).args(["--skip", "embedded::"]);
-        run_tests(test.env(STORE, "postgres").env(URL, server.url()), tally)?;
+    }
+
+    println!("== cargo test");
+    let mut test = cargo(root);
+    test.args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"]);
+    run_tests(test.args(["--skip", WAITING]).env(URL, newest.url()), tally)?;
+
+    println!("== tests of {}, with the stores on PostgreSQL", ON_STORES.join(", "));
+    let mut again = Tally::default();
+    for mut test in commands(&programs, root, &ON_STORES) {
+        // Those marked ignored need no store, or a server of their own.
+        test.args(["--skip", "embedded::"]);
+        run_tests(test.env(STORE, "postgres").env(URL, newest.url()), &mut again)?;
+    }
+    tally.add("with the stores on PostgreSQL", again);
+
+    println!("== tests that need PostgreSQL, on {PINNED}");
+    for mut test in commands(&programs, root, &ON_POSTGRES) {
+        release.tell(test.args(["--ignored", "--skip", WAITING]));
+        run_tests(test.env(URL, pinned.url()), tally)?;
+    }
+
+    println!("== tests that waited beside the others");
+    for test in waiting {
+        finish(test, tally)?;
     }
     Ok(())
 }
 
+/// A test program as cargo built it.
+struct Program {
+    file: PathBuf,
+    /// The folder of its crate.
+    folder: PathBuf,
+}
+
+/// Builds the test programs of the workspace, for all of it at once: for some crates alone cargo
+/// would choose other features of what they depend on, and build that once more.
+fn programs(root: &Path) -> anyhow::Result<Vec<Program>> {
+    let mut built = cargo(root);
+    built.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    let built = built.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
+    let mut programs = Vec::new();
+    for line in String::from_utf8(built.stdout)?.lines() {
+        let message: Value = serde_json::from_str(line)?;
+        if let (Some(file), Some(manifest), Some(true)) = (
+            message["executable"].as_str(),
+            message["manifest_path"].as_str(),
+            message["profile"]["test"].as_bool(),
+        ) {
+            let folder = Path::new(manifest).parent().context("a manifest lies in a folder")?;
+            programs.push(Program { file: file.into(), folder: folder.to_owned() });
+        }
+    }
+    Ok(programs)
+}
+
+/// The programs of the crates in some folders, each started as cargo does.
+fn commands(programs: &[Program], root: &Path, folders: &[&str]) -> impl Iterator<Item = Command> {
+    let wanted = |program: &&Program| folders.iter().any(|name| program.folder == root.join(name));
+    programs.iter().filter(wanted).map(|program| {
+        let mut command = Command::new(&program.file);
+        command.current_dir(&program.folder);
+        command
+    })
+}
+
 /// Runs tests, counts their results, and answers how many are marked ignored.
 fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<u64> {
-    let mut test = test.stdout(Stdio::piped()).spawn().context("cargo cannot be started")?;
+    finish(start(test)?, tally)
+}
+
+/// Tests that run.
+struct Started {
+    program: String,
+    process: Child,
+}
+
+fn start(test: &mut Command) -> anyhow::Result<Started> {
+    let program = test.get_program().display().to_string();
+    let process = test.stdout(Stdio::piped()).spawn();
+    let process = process.with_context(|| format!("{program} cannot be started"))?;
+    Ok(Started { program, process })
+}
+
+/// Prints what tests say until they end, and does with it what [`run_tests`] says.
+fn finish(test: Started, tally: &mut Tally) -> anyhow::Result<u64> {
+    let Started { program, process: mut test } = test;
+    println!("-- {program}");
     let output = test.stdout.take().context("the tests have no output")?;
     let (mut finished, mut failed, mut ignored) = (0, false, 0);
     for line in BufReader::new(output).lines() {
@@ -113,7 +168,7 @@ fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<u64> {
     let status = test.wait().context("the tests did not end")?;
     // A test binary that dies prints no result line; a workspace that does not build, none at all.
     if !status.success() && (finished == 0 || !failed) {
-        tally.fail("cargo test: it did not build, or a test binary died");
+        tally.fail(format!("{program}: it did not build, or a test binary died"));
     }
     Ok(ignored)
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use freehold_domain::SubjectId;
-use freehold_ports::{KeyVault, KeyedHash, SubjectKey, VaultError};
+use freehold_ports::{KeyVault, KeyedHash, MasterKey, SubjectKey, VaultError};
 use uuid::Uuid;
 
 /// Keys that live as long as this value.
@@ -76,10 +76,6 @@ impl KeyVault for MemoryKeyVault {
     }
 
     fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
-        let key = blake3::derive_key("freehold 2026 keyed hash", &self.master);
-        let mut hasher = blake3::Hasher::new_keyed(&key);
-        // The length keeps ("ab", "c") and ("a", "bc") apart.
-        hasher.update(&(purpose.len() as u64).to_le_bytes());
-        KeyedHash(*hasher.update(purpose.as_bytes()).update(text).finalize().as_bytes())
+        MasterKey::new(&self.master).keyed_hash(purpose, text)
     }
 }

@@ -17,6 +17,8 @@ use crate::{event_store, key_vault, read_models};
 
 /// Connections of one pool, unless said.
 const CONNECTIONS: u32 = 10;
+/// Calls for streams at the same time: while one is on its way, questions gather for the other.
+const STREAM_READERS: u32 = 2;
 /// A connection that was idle so long is tried before something is trusted to it; always to try
 /// one would be a round trip more for each call.
 pub(crate) const TRUSTED_FOR: Duration = Duration::from_secs(1);
@@ -74,6 +76,16 @@ const LOG_READER_SETTINGS: &[(&str, &str)] = &[
     ("enable_bitmapscan", "off"),
     ("enable_sort", "off"),
     // A page is short: starting workers takes longer than reading it.
+    ("max_parallel_workers_per_gather", "0"),
+];
+
+/// What sessions that read streams of the log start with as well: as above, but one plan for all
+/// questions, which leaves out partitions as it runs. To plan each would take longer than it.
+const STREAM_READER_SETTINGS: &[(&str, &str)] = &[
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
     ("max_parallel_workers_per_gather", "0"),
 ];
 
@@ -317,17 +329,23 @@ impl Database {
 
     /// Connections for reading the log and nothing else.
     pub(crate) fn log_readers(&self) -> PgPool {
-        self.pool_with("log_readers", LOG_READER_SETTINGS, DURABLE)
+        self.pool_with("log_readers", self.pool_size, LOG_READER_SETTINGS, DURABLE)
+    }
+
+    /// Connections for reading streams of the log, many in one call.
+    pub(crate) fn stream_readers(&self) -> PgPool {
+        let size = self.pool_size.min(STREAM_READERS);
+        self.pool_with("stream_readers", size, STREAM_READER_SETTINGS, DURABLE)
     }
 
     /// Connections for writing read models, and for reading what is to be written again.
     pub(crate) fn row_writers(&self) -> PgPool {
-        self.pool_with("row_writers", ROW_WRITER_SETTINGS, NOT_DURABLE)
+        self.pool_with("row_writers", self.pool_size, ROW_WRITER_SETTINGS, NOT_DURABLE)
     }
 
     /// Connections for querying read models.
     pub(crate) fn row_readers(&self) -> PgPool {
-        self.pool_with("row_readers", ROW_READER_SETTINGS, DURABLE)
+        self.pool_with("row_readers", self.pool_size, ROW_READER_SETTINGS, DURABLE)
     }
 
     /// Connections for reading the log at a replica, counted among those of this database.
@@ -349,11 +367,12 @@ impl Database {
     fn pool_with(
         &self,
         name: &'static str,
+        size: u32,
         settings: &[(&'static str, &'static str)],
         first: &'static str,
     ) -> PgPool {
         let options = self.options.clone().options(settings.iter().copied());
-        let pool = pool_of(options, self.pool_size, first);
+        let pool = pool_of(options, size, first);
         self.count(name, pool.clone());
         pool
     }

@@ -11,6 +11,7 @@ mod keeping;
 mod queue;
 mod reader;
 mod restore;
+mod streams;
 mod writer;
 
 use std::convert::identity;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 use self::keeping::{Keeper, Partitions};
 use self::queue::{Queue, Rejected, Waiting};
 use self::reader::{Reader, unavailable};
+use self::streams::Streams;
 use self::writer::Writer;
 use crate::database::{Database, LIMIT, Migration, OpenError, Part, within};
 
@@ -131,6 +133,7 @@ pub struct PostgresEventStore {
     /// None if opened read-only.
     keeper: Option<Keeper>,
     reader: Reader,
+    streams: Arc<Streams>,
     /// Reads pages of the whole log, maybe from a replica.
     pages: Reader,
     /// What goes on beside; ends with this value.
@@ -233,6 +236,7 @@ impl PostgresEventStore {
             queues,
             writers: Mutex::default(),
             keeper: None,
+            streams: Streams::new(reader.clone(), database.stream_readers()),
             reader,
             pages,
             beside: Mutex::default(),
@@ -384,12 +388,7 @@ impl EventStore for PostgresEventStore {
         after: StreamVersion,
         limit: NonZeroU32,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        within(
-            LIMIT,
-            unavailable,
-            self.reader.read_stream(self.log(log)?, stream, after, limit.get()),
-        )
-        .await
+        self.streams.read(self.log(log)?, stream, after, limit.get()).await
     }
 
     async fn last_tagged(

@@ -11,15 +11,12 @@ use std::num::NonZeroU32;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use freehold_domain::SubjectId;
 use freehold_ports::{
-    KeyVault, KeyedHash, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey, VaultError,
-    WrappedKey,
+    KeyVault, KeyedHash, MasterKey, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey,
+    VaultError, WrappedKey,
 };
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::database::{Database, LIMIT, Migration, OpenError, Part, within};
 
@@ -31,14 +28,10 @@ pub(crate) const SCHEMA: Part = Part {
     }],
 };
 
-/// What the check value says once it is unwrapped.
-const CHECK: &[u8] = b"freehold key vault";
-
 /// The data keys of one schema.
 pub struct PostgresKeyVault {
     database: Database,
-    cipher: XChaCha20Poly1305,
-    hash_key: Zeroizing<[u8; 32]>,
+    master: MasterKey,
 }
 
 impl PostgresKeyVault {
@@ -73,10 +66,7 @@ impl PostgresKeyVault {
     }
 
     fn new(database: Database, master: &[u8; 32]) -> Self {
-        let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
-        let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
-        let hash_key = Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master));
-        Self { database, cipher, hash_key }
+        Self { database, master: MasterKey::new(master) }
     }
 
     /// Whether the master key is the vault's; nothing if the vault was not made yet.
@@ -86,10 +76,7 @@ impl PostgresKeyVault {
             .await
             .map_err(|error| unavailable(self.database.why(error)))?;
         let Some(stored) = stored else { return Ok(None) };
-        match unwrap(&self.cipher, b"check", &stored) {
-            Some(clear) if *clear == CHECK => Ok(Some(())),
-            _ => Err(VaultError::WrongMasterKey),
-        }
+        self.master.check(&stored).map(Some)
     }
 
     /// What is stored about those of the subjects that have anything.
@@ -107,18 +94,10 @@ impl PostgresKeyVault {
             within(LIMIT, identity, rows).await.map_err(unavailable)?;
         let stored = rows.into_iter().map(|(subject, wrapped)| {
             let subject = SubjectId(subject);
-            let key = wrapped.map(|wrapped| self.unwrap_key(subject, &wrapped)).transpose()?;
-            Ok(Stored { subject, key })
+            let key = wrapped.map(|wrapped| self.master.unwrap_key(subject, &wrapped));
+            Ok(Stored { subject, key: key.transpose()? })
         });
         stored.collect()
-    }
-
-    fn unwrap_key(&self, subject: SubjectId, wrapped: &[u8]) -> Result<SubjectKey, VaultError> {
-        let damaged = || VaultError::Unavailable {
-            source: format!("the key of subject {subject} is damaged").into(),
-        };
-        let clear = unwrap(&self.cipher, subject.0.as_bytes(), wrapped).ok_or_else(damaged)?;
-        Ok(SubjectKey(clear.as_slice().try_into().map_err(|_| damaged())?))
     }
 
     /// Makes keys, unless somebody else makes them at the same time.
@@ -126,10 +105,7 @@ impl PostgresKeyVault {
         // Two that make the same keys do it in the same order.
         subjects.sort_unstable_by_key(|subject| subject.0);
         let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.0).collect();
-        let keys = subjects.iter().map(|subject| {
-            let key = SubjectKey(Key::generate().into());
-            wrap(&self.cipher, subject.0.as_bytes(), &key.0)
-        });
+        let keys = subjects.iter().map(|subject| self.master.make_key(*subject).1);
         let made = sqlx::query(
             "INSERT INTO data_key (subject, wrapped) SELECT * FROM unnest($1::uuid[], $2::bytea[])
              ON CONFLICT DO NOTHING",
@@ -189,10 +165,7 @@ impl KeyVault for PostgresKeyVault {
     }
 
     fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.hash_key);
-        // The length keeps ("ab", "c") and ("a", "bc") apart.
-        hasher.update(&(purpose.len() as u64).to_le_bytes());
-        KeyedHash(*hasher.update(purpose.as_bytes()).update(text).finalize().as_bytes())
+        self.master.keyed_hash(purpose, text)
     }
 }
 
@@ -203,7 +176,7 @@ impl RestoreKeys for PostgresKeyVault {
             let insert =
                 "INSERT INTO vault (one, check_value) VALUES (1, $1) ON CONFLICT DO NOTHING";
             sqlx::query(insert)
-                .bind(wrap(&self.cipher, b"check", CHECK))
+                .bind(self.master.check_value())
                 .execute(self.database.pool())
                 .await
                 .map_err(|error| unavailable(self.database.why(error)))?;
@@ -242,7 +215,7 @@ impl RestoreKeys for PostgresKeyVault {
         let mut clear = HashMap::new();
         for key in &keys {
             if let Some(wrapped) = &key.wrapped {
-                let opened = self.unwrap_key(key.subject, wrapped);
+                let opened = self.master.unwrap_key(key.subject, wrapped);
                 let opened = opened.map_err(|_| VaultError::WrongMasterKey)?;
                 if clear.get(&key.subject).is_some_and(|other| *other != opened) {
                     return Err(RestoreKeysError::OtherKey { subject: key.subject });
@@ -279,28 +252,13 @@ impl RestoreKeys for PostgresKeyVault {
         .map_err(unavailable)?;
         for (subject, wrapped) in here {
             let subject = SubjectId(subject);
-            if clear.get(&subject) != Some(&self.unwrap_key(subject, &wrapped)?) {
+            if clear.get(&subject) != Some(&self.master.unwrap_key(subject, &wrapped)?) {
                 return Err(RestoreKeysError::OtherKey { subject });
             }
         }
         transaction.commit().await.map_err(unavailable)?;
         Ok(changed.rows_affected())
     }
-}
-
-/// Nonce and ciphertext; `whose` is authenticated with it.
-fn wrap(cipher: &XChaCha20Poly1305, whose: &[u8], clear: &[u8]) -> Vec<u8> {
-    let nonce = XNonce::generate();
-    let sealed = cipher
-        .encrypt(&nonce, Payload { msg: clear, aad: whose })
-        .expect("a key is far smaller than the cipher's limit");
-    [nonce.as_slice(), &sealed].concat()
-}
-
-fn unwrap(cipher: &XChaCha20Poly1305, whose: &[u8], wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (nonce, sealed) = wrapped.split_first_chunk::<24>()?;
-    let payload = Payload { msg: sealed, aad: whose };
-    cipher.decrypt(&XNonce::from(*nonce), payload).ok().map(Zeroizing::new)
 }
 
 fn unavailable(error: impl Into<StoreFailure>) -> VaultError {

@@ -2,19 +2,11 @@
 //!
 //! Everything stands in the schema that the address selects; [`Database`] brings it up to date.
 
-// So that the tests inside share what those outside have.
-#[cfg(test)]
-extern crate self as freehold_postgres;
-
-#[cfg(test)]
-#[path = "../tests/common/mod.rs"]
-mod common;
 mod database;
 mod event_store;
 mod key_vault;
 mod postgres_es;
 mod read_models;
-mod recently_used;
 mod status;
 
 pub use database::{Database, OpenError, PoolStatus};

@@ -229,14 +229,19 @@ mod tests {
     use std::sync::Arc;
 
     use freehold_contract::Fresh;
+    use freehold_test_stores::Schema;
 
     use super::query::Scale;
     use super::*;
-    use crate::common::Schema;
+
+    async fn open(schema: &Schema) -> PostgresReadModels {
+        // The crate of this test is another than that of the schema.
+        PostgresReadModels::open(Database::at(&schema.url()).unwrap()).await.unwrap()
+    }
 
     async fn fresh(scale: Scale) -> Fresh<dyn ReadModels> {
         let schema = Schema::new();
-        let mut store = PostgresReadModels::open(schema.database()).await.unwrap();
+        let mut store = open(&schema).await;
         store.planner = Planner::with(scale);
         Fresh::keeping(Arc::new(store), schema)
     }
@@ -274,7 +279,7 @@ mod tests {
     #[ignore = "set TEST_POSTGRES_URL"]
     async fn only_commits_of_rows_do_not_wait_for_the_disk() {
         let schema = Schema::new();
-        let store = PostgresReadModels::open(schema.database()).await.unwrap();
+        let store = open(&schema).await;
         for (pool, waits) in [(&store.writers, "off"), (store.database.pool(), "on")] {
             let setting: String =
                 sqlx::query_scalar("SHOW synchronous_commit").fetch_one(pool).await.unwrap();

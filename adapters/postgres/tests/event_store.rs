@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CommandId, EventFilter, EventId,
     EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidRequest, LogName, NewEvent,
-    PayloadCodec, Provenance, RecordedAnswer, RecordedEvent, RestoreBatch, RestoreError,
+    PayloadCodec, Provenance, ReadError, RecordedAnswer, RecordedEvent, RestoreBatch, RestoreError,
     RestoreKeys as _, RestoreLog as _, StreamId, StreamVersion, Tag,
 };
 use freehold_postgres::{
@@ -716,6 +716,205 @@ async fn a_full_queue_refuses_at_once_and_takes_again_later() {
     store.append(a_note("later")).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn streams_that_are_read_at_once_read_as_each_alone() {
+    let schema = Schema::new();
+    let options = || LogOptions {
+        // A long stream is in several partitions.
+        partition_events: NonZeroU64::new(150).unwrap(),
+        ..LogOptions::default()
+    };
+    let writer = Arc::new(open_named(&schema, options()).await);
+    for round in 0..8_usize {
+        // Up to 8, 16, 32, 33, 40, 72, 80 events a stream, and one with large ones.
+        for (n, events) in [1, 2, 4, 4, 5, 9, 10, 5].into_iter().enumerate() {
+            let mut request =
+                many_notes(&format!("note-{n}"), events + usize::from(n == 3 && round == 0));
+            for (place, event) in request.events.iter_mut().enumerate() {
+                let size = if n == 7 { round * 900 + place } else { round };
+                event.payload = vec![b'x'; size].into();
+            }
+            writer.append(request).await.unwrap();
+        }
+    }
+    let other_log = AppendRequest { log: LogName::INTERACTIONS, ..many_notes("note-1", 3) };
+    writer.append(other_log).await.unwrap();
+    let events = all(&writer).await;
+    // Another process, which has heard of no stream yet.
+    let store = Arc::new(open_named(&schema, options()).await);
+    let (mut dice, mut reads) = (7_u64, Vec::new());
+    let mut throw = |sides: u64| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) % sides
+    };
+    for _ in 0..600 {
+        let stream: StreamId = format!("note-{}", throw(9)).parse().unwrap();
+        let after = [0, 0, 0, 1, throw(90), u64::MAX][throw(6) as usize];
+        let limit = [1, 2, 31, 32, 33, 100, u32::MAX][throw(7) as usize];
+        let log = if throw(10) == 0 { LogName::INTERACTIONS } else { LogName::DOMAIN };
+        let store = store.clone();
+        reads.push(tokio::spawn(async move {
+            let limit = NonZeroU32::new(limit).unwrap();
+            let read = store.read_stream(&log, &stream, StreamVersion(after), limit).await;
+            (log, stream, after, limit, read.unwrap())
+        }));
+    }
+
+    for read in join_all(reads).await {
+        let (log, stream, after, limit, read) = read.unwrap();
+        if log == LogName::INTERACTIONS {
+            let left = if stream.as_str() == "note-1" { 3_u64.saturating_sub(after) } else { 0 };
+            assert_eq!(read.len() as u64, left.min(limit.get().into()));
+            continue;
+        }
+        let alone = events.iter().filter(|one| one.stream == stream && one.version.0 > after);
+        let alone: Vec<_> = alone.take(limit.get() as usize).cloned().collect();
+        assert_eq!(read, alone, "{stream} after {after}, at most {limit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn however_many_read_streams_the_server_has_two_calls_and_who_goes_away_harms_nobody() {
+    let schema = Schema::new();
+    let store = Arc::new(open(&schema).await);
+    let streams: Vec<StreamId> = (0..50).map(|_| a_new_stream()).collect();
+    for stream in &streams {
+        store.append(to(stream, ExpectedVersion::NoStream, stream.as_str())).await.unwrap();
+    }
+    let mut operator = schema.operator().await;
+    let hold = "BEGIN; LOCK TABLE stream IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(hold).execute(&mut operator).await.unwrap();
+    let mut reads = Vec::new();
+    for n in 0..400 {
+        let (store, stream) = (store.clone(), streams[n % 50].clone());
+        reads.push(tokio::spawn(async move {
+            let events = store.read_stream(
+                &LogName::DOMAIN,
+                &stream,
+                StreamVersion(0),
+                NonZeroU32::new(10).unwrap(),
+            );
+            assert_eq!(events.await.unwrap()[0].payload, stream.as_str().as_bytes());
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    let calls = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1
+         AND query LIKE '%FROM stream%' AND state = 'active' AND pid <> pg_backend_pid()";
+    let calls: i64 =
+        sqlx::query_scalar(calls).bind(schema.name()).fetch_one(&mut operator).await.unwrap();
+    assert_eq!(calls, 2);
+    // Every third caller goes away, whether it was asked for or waits.
+    reads.iter().step_by(3).for_each(|read| read.abort());
+    sqlx::raw_sql("ROLLBACK").execute(&mut operator).await.unwrap();
+    for (n, read) in reads.into_iter().enumerate() {
+        let read = tokio::time::timeout(Duration::from_secs(10), read).await.unwrap();
+        assert_eq!(read.is_ok(), n % 3 != 0);
+    }
+    assert_eq!(store_version(&store, &streams[0]).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn readers_of_streams_whose_connections_are_cut_read_on() {
+    let schema = Schema::new();
+    let store = Arc::new(open(&schema).await);
+    let streams: Vec<StreamId> = (0..20).map(|_| a_new_stream()).collect();
+    for stream in &streams {
+        store.append(to(stream, ExpectedVersion::NoStream, stream.as_str())).await.unwrap();
+    }
+    let mut operator = schema.operator().await;
+    let until = std::time::Instant::now() + Duration::from_secs(2);
+    let readers = (0..40).map(|n| {
+        let (store, stream) = (store.clone(), streams[n % 20].clone());
+        tokio::spawn(async move {
+            let (mut read, mut failed) = (0, 0);
+            while std::time::Instant::now() < until {
+                let one =
+                    store.read_stream(&LogName::DOMAIN, &stream, StreamVersion(0), NonZeroU32::MIN);
+                match tokio::time::timeout(Duration::from_secs(15), one).await.unwrap() {
+                    Ok(events) => {
+                        assert_eq!(events[0].payload, stream.as_str().as_bytes());
+                        read += 1;
+                    }
+                    Err(ReadError::Unavailable { .. }) => failed += 1,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            (read, failed)
+        })
+    });
+    let readers = tokio::spawn(join_all(readers.collect::<Vec<_>>()));
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+         WHERE query LIKE '%FROM stream%' AND application_name = $1 AND pid <> pg_backend_pid()";
+    let mut cuts = 0;
+    while !readers.is_finished() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let ended = sqlx::query_scalar::<_, i64>(cut).bind(schema.name());
+        cuts += ended.fetch_one(&mut operator).await.unwrap();
+    }
+
+    let counts: Vec<(u32, u32)> = readers.await.unwrap().into_iter().map(Result::unwrap).collect();
+    let (read, failed) = counts.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    println!("{cuts} connections cut, {read} reads, {failed} failed");
+    assert!(cuts > 3, "the test cut nothing");
+    assert!(counts.iter().all(|(read, _)| *read > 3), "{counts:?}");
+    assert!(failed * 10 < read, "one connection that is cut fails nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_stream_is_looked_for_only_in_the_partitions_that_have_its_events() {
+    let schema = Schema::new();
+    let options =
+        || LogOptions { partition_events: NonZeroU64::new(100).unwrap(), ..LogOptions::default() };
+    let store = open_named(&schema, options()).await;
+    for n in 0..20 {
+        store.append(many_notes(&format!("note-{n}"), 100)).await.unwrap();
+    }
+    store.close().await;
+    drop(store);
+    // Sessions say what they touched when they end.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut operator = schema.operator().await;
+    let before = scans(&mut operator).await;
+
+    let reader = PostgresEventStore::open_read_only(schema.database(), vec![LogName::DOMAIN], None);
+    let store = Arc::new(reader.await.unwrap());
+    let reads = (0..64).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            // Both what is read together and what is read apart.
+            let (stream, limit) = (format!("note-{}", 3 + n % 2), 10 + n % 7 * 10);
+            let (stream, limit) = (stream.parse().unwrap(), NonZeroU32::new(limit).unwrap());
+            let read = store.read_stream(&LogName::DOMAIN, &stream, StreamVersion(0), limit);
+            assert_eq!(read.await.unwrap().len(), limit.get() as usize);
+        })
+    });
+    join_all(reads.collect::<Vec<_>>()).await.into_iter().for_each(Result::unwrap);
+    store.close().await;
+    drop(store);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let after = scans(&mut operator).await;
+    let touched = after.iter().filter(|(name, scans)| before.get(*name) != Some(*scans));
+    let mut touched: Vec<&str> = touched.map(|(name, _)| name.as_str()).collect();
+    touched.sort_unstable();
+    assert_eq!(touched, ["event_1_301", "event_1_401"]);
+}
+
+/// How often each partition of events was looked into.
+async fn scans(operator: &mut sqlx::PgConnection) -> HashMap<String, i64> {
+    let flush = "SELECT pg_stat_force_next_flush()";
+    sqlx::query(flush).execute(&mut *operator).await.unwrap();
+    let sql = "SELECT relname::text, coalesce(idx_scan, 0) + seq_scan FROM pg_stat_user_tables
+         WHERE schemaname = current_schema() AND relname LIKE 'event\\_1\\_%'";
+    let rows: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(operator).await.unwrap();
+    rows.into_iter().collect()
+}
+
 #[tokio::test]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn what_contradicts_itself_is_found() {
@@ -791,6 +990,13 @@ async fn nothing_is_scanned_whatever_the_server_knows_of_its_tables() {
                 NonZeroU32::MAX,
             );
             assert_eq!(stream.await.unwrap().len(), 2);
+            let at_once = (0..4).map(|n| {
+                let after = StreamVersion(n % 2);
+                store.read_stream(&LogName::DOMAIN, &request.stream, after, NonZeroU32::MIN)
+            });
+            for read in join_all(at_once).await {
+                assert_eq!(read.unwrap().len(), 1);
+            }
             store.find_command(&LogName::DOMAIN, request.command_id).await.unwrap().unwrap();
             let after = GlobalPosition(first.position.0 - 1);
             assert_eq!(page(&store, after, 2).await.len(), 2);

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +12,9 @@ use freehold_ports::{
     Column, ColumnKind, Filter, GenerationId, GenerationState, GlobalPosition, Key, Order, Page,
     Query, ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
 };
-use freehold_postgres::{Database, PostgresReadModels};
+use freehold_postgres::PostgresReadModels;
+use freehold_test_stores::Schema;
 use sqlx::Executor as _;
-
-use common::Schema;
 
 const fn column(name: &'static str, kind: ColumnKind) -> Column {
     Column { name, kind }
@@ -88,8 +85,7 @@ fn by(column: &'static str, descending: bool) -> Vec<Order> {
 }
 
 async fn open(schema: &Schema) -> PostgresReadModels {
-    let url = format!("{}&application_name={}", schema.url(), schema.name());
-    PostgresReadModels::open(Database::at(&url).unwrap()).await.unwrap()
+    PostgresReadModels::open(schema.database()).await.unwrap()
 }
 
 /// An active generation of homes.
@@ -131,6 +127,59 @@ async fn a_generation_that_is_dropped_while_it_is_activated_retires_no_other() {
     let left = models.generations("listings").await.unwrap();
     let left: Vec<_> = left.iter().map(|one| (one.id.number, one.state)).collect();
     assert_eq!(left, [(1, GenerationState::Active)]);
+}
+
+/// Indexes of one projection take long; another one is up meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_generation_is_prepared_while_another_projections_indexes_are_made() {
+    let schema = Schema::new();
+    let models = Arc::new(open(&schema).await);
+    let homes = models.create_generation("names", 1, &NAMES).await.unwrap();
+    let mut writer = schema.operator().await;
+    // Whoever makes an index waits for what is being written.
+    writer.execute("BEGIN; INSERT INTO named_g1 VALUES ('', '', '')").await.unwrap();
+    let slow = tokio::spawn({
+        let models = models.clone();
+        async move { models.prepare(homes).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    let quick = tokio::time::timeout(Duration::from_secs(3), active(&models, [(1, "")])).await;
+
+    assert!(quick.is_ok() && !slow.is_finished());
+    writer.execute("COMMIT").await.unwrap();
+    slow.await.unwrap().unwrap();
+}
+
+/// What readers are about to see counts as seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn activating_waits_for_a_commit_that_moves_what_readers_see() {
+    let schema = Schema::new();
+    let models = Arc::new(open(&schema).await);
+    active(&models, [(1, "")]).await;
+    let new = models.create_generation("homes", 1, &BEFORE).await.unwrap();
+    let (from, to) = (GlobalPosition(0), GlobalPosition(1));
+    models.commit(new.clone(), from, to, Vec::new()).await.unwrap();
+    let mut other = schema.operator().await;
+    let commit = "BEGIN; UPDATE generation SET checkpoint = 2 WHERE number = 1";
+    other.execute(commit).await.unwrap();
+
+    let activating = tokio::spawn({
+        let models = models.clone();
+        async move { models.activate(new).await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    other.execute("COMMIT").await.unwrap();
+
+    let refused = activating.await.unwrap();
+    let active = GlobalPosition(2);
+    let Err(ReadModelError::Behind { active: seen, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(seen, active);
+    let left = models.generations("homes").await.unwrap();
+    let left: Vec<_> = left.iter().map(|one| one.state).collect();
+    assert_eq!(left, [GenerationState::Active, GenerationState::Building]);
 }
 
 #[tokio::test]

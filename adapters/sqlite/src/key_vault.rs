@@ -12,19 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use freehold_domain::SubjectId;
 use freehold_ports::{
-    KeyVault, KeyedHash, RestoreKeys, RestoreKeysError, StoreFailure, SubjectKey, VaultError,
-    WrappedKey,
+    KeyVault, KeyedHash, MasterKey, RecentlyUsed, RestoreKeys, RestoreKeysError, StoreFailure,
+    SubjectKey, VaultError, WrappedKey,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::file::{self, Migration, OpenError};
-use crate::recently_used::RecentlyUsed;
 
 /// The name of the file in its folder.
 const FILE: &str = "keys.sqlite";
@@ -38,17 +34,13 @@ const MIGRATIONS: &[Migration] = &[Migration {
 /// How many unwrapped keys are remembered.
 const REMEMBERED_KEYS: usize = 10_000;
 
-/// What the check value says once it is unwrapped.
-const CHECK: &[u8] = b"freehold key vault";
-
 /// The data keys of one folder.
 pub struct SqliteKeyVault {
     keys: Arc<Keys>,
-    hash_key: Zeroizing<[u8; 32]>,
 }
 
 struct Keys {
-    cipher: XChaCha20Poly1305,
+    master: MasterKey,
     // In this order wherever both are held; a key must not be remembered after its destruction.
     connection: Mutex<Connection>,
     remembered: Mutex<RecentlyUsed<SubjectId, SubjectKey>>,
@@ -107,18 +99,16 @@ impl SqliteKeyVault {
         master: &[u8; 32],
         lock: Option<File>,
     ) -> Result<Self, VaultError> {
-        let wrapping = Zeroizing::new(blake3::derive_key("freehold 2026 key wrapping", master));
-        let cipher = XChaCha20Poly1305::new(&Key::from(*wrapping));
+        let master = MasterKey::new(master);
         let unavailable = |error: rusqlite::Error| unavailable(OpenError::unavailable(path, error));
-        check_master(&connection, &cipher, unavailable)?;
+        check_master(&connection, &master, unavailable)?;
         Ok(Self {
             keys: Arc::new(Keys {
-                cipher,
+                master,
                 connection: Mutex::new(connection),
                 remembered: Mutex::new(RecentlyUsed::new(REMEMBERED_KEYS)),
                 lock,
             }),
-            hash_key: Zeroizing::new(blake3::derive_key("freehold 2026 keyed hash", master)),
         })
     }
 
@@ -160,10 +150,7 @@ impl KeyVault for SqliteKeyVault {
     }
 
     fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.hash_key);
-        // The length keeps ("ab", "c") and ("a", "bc") apart.
-        hasher.update(&(purpose.len() as u64).to_le_bytes());
-        KeyedHash(*hasher.update(purpose.as_bytes()).update(text).finalize().as_bytes())
+        self.keys.master.keyed_hash(purpose, text)
     }
 }
 
@@ -210,9 +197,9 @@ impl Keys {
     fn keep_master_key(&self) -> Result<(), VaultError> {
         let connection = self.connection();
         // Only this process writes to the file.
-        if check_master(&connection, &self.cipher, unavailable)?.is_none() {
+        if check_master(&connection, &self.master, unavailable)?.is_none() {
             let insert = "INSERT INTO vault (one, check_value) VALUES (1, ?1)";
-            let check = wrap(&self.cipher, b"check", CHECK);
+            let check = self.master.check_value();
             connection.execute(insert, [check]).map_err(unavailable)?;
         }
         Ok(())
@@ -224,7 +211,7 @@ impl Keys {
         let mut found = HashMap::new();
         for subject in subjects {
             if let Stored::Wrapped(wrapped) = stored(&transaction, *subject)? {
-                found.insert(*subject, self.unwrap_key(*subject, &wrapped)?);
+                found.insert(*subject, self.master.unwrap_key(*subject, &wrapped)?);
             }
         }
         transaction.commit().map_err(unavailable)?;
@@ -241,11 +228,10 @@ impl Keys {
         let mut found = HashMap::new();
         for subject in subjects {
             let key = match stored(&transaction, *subject)? {
-                Stored::Wrapped(wrapped) => self.unwrap_key(*subject, &wrapped)?,
+                Stored::Wrapped(wrapped) => self.master.unwrap_key(*subject, &wrapped)?,
                 Stored::Destroyed => return Err(VaultError::Destroyed { subject: *subject }),
                 Stored::Nothing => {
-                    let key = SubjectKey(Key::generate().into());
-                    let wrapped = wrap(&self.cipher, subject.0.as_bytes(), &key.0);
+                    let (key, wrapped) = self.master.make_key(*subject);
                     transaction
                         .prepare_cached("INSERT INTO data_key (subject, wrapped) VALUES (?1, ?2)")
                         .and_then(|mut insert| {
@@ -291,15 +277,16 @@ impl Keys {
         let (mut changed, mut destroyed) = (0, Vec::new());
         for WrappedKey { subject, wrapped } in restored {
             let key = match wrapped {
-                Some(wrapped) => Some(
-                    self.unwrap_key(*subject, wrapped).map_err(|_| VaultError::WrongMasterKey)?,
-                ),
+                Some(wrapped) => {
+                    let opened = self.master.unwrap_key(*subject, wrapped);
+                    Some(opened.map_err(|_| VaultError::WrongMasterKey)?)
+                }
                 None => None,
             };
             let sql = match (stored(&transaction, *subject)?, key) {
                 (Stored::Destroyed, _) => continue,
                 (Stored::Wrapped(here), Some(key)) => {
-                    if self.unwrap_key(*subject, &here)? != key {
+                    if self.master.unwrap_key(*subject, &here)? != key {
                         return Err(RestoreKeysError::OtherKey { subject: *subject });
                     }
                     continue;
@@ -324,14 +311,6 @@ impl Keys {
             forget_pages(&connection)?;
         }
         Ok(changed)
-    }
-
-    fn unwrap_key(&self, subject: SubjectId, wrapped: &[u8]) -> Result<SubjectKey, VaultError> {
-        let damaged = || VaultError::Unavailable {
-            source: format!("the key of subject {subject} is damaged").into(),
-        };
-        let clear = unwrap(&self.cipher, subject.0.as_bytes(), wrapped).ok_or_else(damaged)?;
-        Ok(SubjectKey(clear.as_slice().try_into().map_err(|_| damaged())?))
     }
 
     /// Called with the connection held, so that no destroyed key comes back.
@@ -380,7 +359,7 @@ fn stored(connection: &Connection, subject: SubjectId) -> Result<Stored, VaultEr
 /// Refuses another master key than that of the vault; none if the vault has none yet.
 fn check_master(
     connection: &Connection,
-    cipher: &XChaCha20Poly1305,
+    master: &MasterKey,
     unavailable: impl FnOnce(rusqlite::Error) -> VaultError,
 ) -> Result<Option<()>, VaultError> {
     let stored = connection
@@ -388,27 +367,9 @@ fn check_master(
         .optional()
         .map_err(unavailable)?;
     match stored {
-        Some(wrapped) => match unwrap(cipher, b"check", &wrapped) {
-            Some(clear) if *clear == CHECK => Ok(Some(())),
-            _ => Err(VaultError::WrongMasterKey),
-        },
+        Some(check_value) => master.check(&check_value).map(Some),
         None => Ok(None),
     }
-}
-
-/// Nonce and ciphertext; `whose` is authenticated with it.
-fn wrap(cipher: &XChaCha20Poly1305, whose: &[u8], clear: &[u8]) -> Vec<u8> {
-    let nonce = XNonce::generate();
-    let sealed = cipher
-        .encrypt(&nonce, Payload { msg: clear, aad: whose })
-        .expect("a key is far smaller than the cipher's limit");
-    [nonce.as_slice(), &sealed].concat()
-}
-
-fn unwrap(cipher: &XChaCha20Poly1305, whose: &[u8], wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (nonce, sealed) = wrapped.split_first_chunk::<24>()?;
-    let payload = Payload { msg: sealed, aad: whose };
-    cipher.decrypt(&XNonce::from(*nonce), payload).ok().map(Zeroizing::new)
 }
 
 fn unavailable(error: impl Into<StoreFailure>) -> VaultError {

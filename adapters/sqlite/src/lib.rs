@@ -8,7 +8,6 @@ mod event_store;
 mod file;
 mod key_vault;
 mod read_models;
-mod recently_used;
 
 pub use event_store::{LogOptions, SqliteEventStore};
 pub use file::OpenError;

@@ -225,10 +225,10 @@ pub const KEYS: &[Key] = &[
         also: &["DATABASE_POOL_SIZE"],
         effect: "connections of each pool to PostgreSQL: shared, log_readers, row_writers, \
                  row_readers, and with store.read_url replica, with store.keys_url keys. A process \
-                 has at most so many of each, one that listens, one for each log that it \
-                 writes (two, and one for each that was imported), two for each read model \
-                 that it prepares, and one for a moment at its start and for a /ready that \
-                 finds all shared ones in use",
+                 has at most so many of each, two for streams of the log, one that listens, one \
+                 for each log that it writes (two, and one for each that was imported), two for \
+                 each read model that it prepares, and one for a moment at its start and for a \
+                 /ready that finds all shared ones in use",
     },
     Key {
         name: "store.queue_max_requests",

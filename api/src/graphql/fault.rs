@@ -123,6 +123,7 @@ impl From<ReadModelError> for Fault {
             ReadModelError::Unavailable { .. } => unavailable(&error),
             ReadModelError::NoGeneration(_)
             | ReadModelError::Active(_)
+            | ReadModelError::Behind { .. }
             | ReadModelError::Retired(_)
             | ReadModelError::CheckpointMoved { .. }
             | ReadModelError::Unfit { .. } => internal(&error),

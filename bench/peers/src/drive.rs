@@ -11,11 +11,11 @@ mod raw;
 #[cfg(feature = "umadb")]
 mod umadb;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -41,7 +41,7 @@ const EVENTS_OF_FILLED: u64 = 100;
 const CONNECTIONS: usize = 64;
 /// How long a reader may see nothing before what it has not seen is lost.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How much longer it may take until its first event: some sort all of them first.
+/// How long its first event may take: some sort all of them first.
 const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// What every driver is asked.
@@ -159,28 +159,29 @@ pub(super) trait Peer: Send + Sync {
     async fn follow(&self, seen: &Seen) -> anyhow::Result<()>;
 }
 
-/// What a reader saw.
-pub(super) struct Seen {
-    count: AtomicU64,
-    /// By stream and version, how often; not kept while only the number matters.
-    events: Option<Mutex<HashMap<(Uuid, u64), u32>>>,
-}
+/// What a reader saw, by stream and version; only added to, so that noting one costs it little.
+#[derive(Default)]
+pub(super) struct Seen(Mutex<Vec<(Uuid, u64)>>);
 
 impl Seen {
-    fn new(keep: bool) -> Self {
-        Self { count: AtomicU64::new(0), events: keep.then(Mutex::default) }
-    }
-
     fn event(&self, stream: Uuid, version: u64) {
-        if let Some(events) = &self.events {
-            let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            *events.entry((stream, version)).or_default() += 1;
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.events().push((stream, version));
     }
 
     fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
+        self.events().len() as u64
+    }
+
+    /// How many of those events were not seen, and how many of any were seen again.
+    fn lost_and_doubled(&self, stored: &[(Uuid, u64)]) -> (u64, u64) {
+        let seen = self.events();
+        let once: HashSet<_> = seen.iter().collect();
+        let lost = stored.iter().filter(|event| !once.contains(event)).count();
+        (lost as u64, (seen.len() - once.len()) as u64)
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<(Uuid, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -375,10 +376,11 @@ async fn read(peer: &Arc<dyn Peer>, asked: &Asked) -> anyhow::Result<Vec<Measure
     for (number, events) in LOADED {
         streams.push((events, fill(peer, number, events, until).await?));
     }
-    let stored: u64 = streams.iter().map(|(events, of)| events * of.len() as u64).sum();
-    let more = asked.count.saturating_sub(stored) / EVENTS_OF_FILLED;
+    let mut stored = Vec::new();
+    streams.iter().for_each(|(events, of)| stored.extend(events_of(of, *events)));
+    let more = asked.count.saturating_sub(stored.len() as u64) / EVENTS_OF_FILLED;
     let filled = fill(peer, more, EVENTS_OF_FILLED, until).await?;
-    let stored = stored + filled.len() as u64 * EVENTS_OF_FILLED;
+    stored.extend(events_of(&filled, EVENTS_OF_FILLED));
     analyse(&asked.url).await?;
 
     let mut rows = Vec::new();
@@ -436,6 +438,11 @@ async fn fill(
     Ok(filled.await?.concat())
 }
 
+/// The events of streams that have so many each.
+fn events_of(streams: &[Uuid], events: u64) -> impl Iterator<Item = (Uuid, u64)> {
+    streams.iter().flat_map(move |stream| (1..=events).map(|version| (*stream, version)))
+}
+
 /// How many connections a driver over PostgreSQL has.
 fn connections(asked: &Asked) -> u32 {
     asked.callers.clamp(FILLERS, CONNECTIONS) as u32
@@ -473,33 +480,24 @@ async fn analyse(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn catch_up(peer: &Arc<dyn Peer>, stored: u64) -> anyhow::Result<Measured> {
-    let seen = Arc::new(Seen::new(false));
+async fn catch_up(peer: &Arc<dyn Peer>, stored: Vec<(Uuid, u64)>) -> anyhow::Result<Measured> {
+    let seen = Arc::new(Seen::default());
     let started = Instant::now();
     let mut reader = follower(peer, &seen);
-    let (mut count, mut since) = (0, started);
-    // A reader that has passed an event by does not come back for it.
-    while count < stored && since.elapsed() < SILENCE + LONGEST_START * u32::from(count == 0) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        if let Some(ended) = reader.try_join_next() {
-            ended??;
-            bail!("the reader ended after {count} of {stored}");
-        }
-        if seen.count() != count {
-            (count, since) = (seen.count(), Instant::now());
-        }
-    }
+    let last = seen_all(&mut reader, &seen, &stored).await?;
+    let (lost, doubled) = seen.lost_and_doubled(&stored);
+    let events = stored.len() as u64;
     Ok(Measured {
         row: "catch-up".to_owned(),
         callers: 1,
-        value: count as f64 / (since - started).as_secs_f64(),
+        value: (events - lost) as f64 / (last - started).as_secs_f64(),
         unit: "events/s".to_owned(),
-        events: stored,
+        events,
         p50_ms: None,
         p95_ms: None,
         p99_ms: None,
-        lost: Some(stored.saturating_sub(count)),
-        doubled: Some(count.saturating_sub(stored)),
+        lost: Some(lost),
+        doubled: Some(doubled),
     })
 }
 
@@ -510,8 +508,35 @@ fn follower(peer: &Arc<dyn Peer>, seen: &Arc<Seen>) -> JoinSet<anyhow::Result<()
     reader
 }
 
+/// Waits until a reader has seen those events, and a while longer for any that come twice, or until
+/// it sees no more; says when it saw the last one.
+async fn seen_all(
+    reader: &mut JoinSet<anyhow::Result<()>>,
+    seen: &Seen,
+    stored: &[(Uuid, u64)],
+) -> anyhow::Result<Instant> {
+    let (mut count, mut last) = (seen.count(), Instant::now());
+    loop {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if let Some(ended) = reader.try_join_next() {
+            ended??;
+            bail!("the reader ended after {count} of {}", stored.len());
+        }
+        if seen.count() != count {
+            (count, last) = (seen.count(), Instant::now());
+            continue;
+        }
+        // A reader that has passed an event by does not come back for it.
+        let silence = if count == 0 { LONGEST_START } else { SILENCE };
+        let all = || count >= stored.len() as u64 && seen.lost_and_doubled(stored).0 == 0;
+        if last.elapsed() > silence || last.elapsed() > SILENCE / 3 && all() {
+            return Ok(last);
+        }
+    }
+}
+
 async fn tail(peer: &Arc<dyn Peer>, asked: &Asked) -> anyhow::Result<Measured> {
-    let seen = Arc::new(Seen::new(true));
+    let seen = Arc::new(Seen::default());
     let mut reader = follower(peer, &seen);
     let span = Span::now(asked.seconds);
     let written = together(asked.callers, |_| {
@@ -536,30 +561,29 @@ async fn tail(peer: &Arc<dyn Peer>, asked: &Asked) -> anyhow::Result<Measured> {
     });
     let (times, written): (Vec<_>, Vec<_>) = written.await?.into_iter().unzip();
     let written = written.concat();
-    // Once all have been seen, a second more for those that come twice.
-    let (mut before, mut since) = (seen.count(), Instant::now());
-    loop {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        if seen.count() != before {
-            (before, since) = (seen.count(), Instant::now());
-        }
-        let enough = if before < written.len() as u64 { SILENCE } else { SILENCE / 3 };
-        if since.elapsed() > enough {
-            break;
-        }
-    }
-    if let Some(ended) = reader.try_join_next() {
-        ended??;
-        bail!("the reader ended before the writers");
-    }
-    let events = seen.events.as_ref().map(|events| {
-        let events = events.lock().unwrap_or_else(PoisonError::into_inner);
-        let lost = written.iter().filter(|event| !events.contains_key(event)).count() as u64;
-        let doubled: u64 = events.values().map(|times| u64::from(times - 1)).sum();
-        (lost, doubled)
-    });
+    seen_all(&mut reader, &seen, &written).await?;
+    let (lost, doubled) = seen.lost_and_doubled(&written);
     let mut row = merged(times).row("tail", asked, span, 1, "events/s");
     row.events = written.len() as u64;
-    (row.lost, row.doubled) = events.unzip();
+    (row.lost, row.doubled) = (Some(lost), Some(doubled));
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::{Seen, events_of};
+
+    #[test]
+    fn one_lost_and_one_doubled_do_not_cancel_out() {
+        let stored: Vec<_> = events_of(&[Uuid::from_u128(1), Uuid::from_u128(2)], 3).collect();
+        let seen = Seen::default();
+        // Not the third event of the second stream, but its second one twice.
+        stored.iter().take(5).for_each(|(stream, version)| seen.event(*stream, *version));
+        seen.event(Uuid::from_u128(2), 2);
+
+        assert_eq!(seen.count(), stored.len() as u64);
+        assert_eq!(seen.lost_and_doubled(&stored), (1, 1));
+    }
 }

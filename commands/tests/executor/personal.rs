@@ -132,6 +132,24 @@ async fn a_user_whose_key_is_destroyed_still_loads_with_and_without_a_snapshot()
 }
 
 #[tokio::test]
+async fn who_is_erased_by_another_process_is_not_remembered_by_this_one() {
+    let platform = platform().await;
+    let register =
+        RegisterUser { display_name: Some(SECRETS[0].to_owned()), ..register(ADA, EMAIL) };
+    let registered = platform.user(ADA, register).await.unwrap();
+    let User::Registered(account) = &registered.aggregate else { panic!("{registered:?}") };
+    assert!(account.email.as_ref().unwrap().value.known().is_some());
+    // As another process does, without a word to this one.
+    platform.vault.destroy(ADA.into()).await.unwrap();
+
+    let executed = platform.user(ADA, favourite(1)).await.unwrap();
+
+    let User::Registered(account) = &executed.aggregate else { panic!("{executed:?}") };
+    assert_eq!(account.display_name.as_ref().unwrap().known(), None);
+    assert_eq!(account.email.as_ref().unwrap().value.known(), None);
+}
+
+#[tokio::test]
 async fn after_the_key_is_destroyed_every_event_decodes_and_tells_nothing() {
     let platform = platform().await;
     tell_everything(&platform).await;

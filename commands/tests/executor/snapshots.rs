@@ -1,13 +1,16 @@
 //! Snapshots make loading faster and nothing else.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use freehold_commands::{CommandError, ExecutorOptions};
+use async_trait::async_trait;
+use freehold_commands::{CommandError, CommandExecutor, ExecutorOptions};
 use freehold_domain::property::*;
 use freehold_domain::user::*;
 use freehold_domain::{Currency, FeeFrequency, Policy, Price, Refusal, SavedSearchId};
-use freehold_ports::{LogName, Snapshot, StreamId, StreamVersion};
-use freehold_test_stores::cases;
+use freehold_ports::{LogName, ReadError, Snapshot, SnapshotStore, StreamId, StreamVersion};
+use freehold_test_stores::{Log, cases};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -18,7 +21,8 @@ use crate::samples::*;
 
 fn every(snapshot_every: u64) -> ExecutorOptions {
     let policy = Policy { four_eyes: false, max_saved_searches: 2, ..Policy::default() };
-    ExecutorOptions { snapshot_every, policy, ..options() }
+    // What is remembered needs no snapshot.
+    ExecutorOptions { snapshot_every, policy, remembered_aggregates: 0, ..options() }
 }
 
 fn ada() -> StreamId {
@@ -44,7 +48,7 @@ async fn one_is_saved_whenever_the_version_passes_a_multiple() {
 
 #[tokio::test]
 async fn one_of_an_old_shape_or_that_cannot_be_read_is_ignored() {
-    let platform = platform_with(every(u64::MAX)).await;
+    let platform = platform_with(every(1)).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     platform.user(ADA, favourite(1)).await.unwrap();
     let folded = platform.executor.load::<User>(ADA.0).await.unwrap();
@@ -64,10 +68,11 @@ async fn one_of_an_old_shape_or_that_cannot_be_read_is_ignored() {
 
 #[tokio::test]
 async fn one_of_todays_shape_is_used() {
-    let platform = platform_with(every(u64::MAX)).await;
+    let platform = platform_with(every(1)).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
+    platform.user(ADA, favourite(1)).await.unwrap();
     let state = serde_json::to_vec(&User::Erased(BOB)).unwrap().into();
-    let snapshot = Snapshot { version: StreamVersion(1), shape: 1, state };
+    let snapshot = Snapshot { version: StreamVersion(2), shape: 1, state };
     platform.store.save(&LogName::DOMAIN, &ada(), snapshot).await.unwrap();
 
     let loaded = platform.executor.load::<User>(ADA.0).await.unwrap();
@@ -80,6 +85,9 @@ async fn one_that_is_moved_to_another_stream_is_not_believed() {
     let platform = platform_with(every(1)).await;
     platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
     platform.user(BOB, register(BOB, "bob@example.com")).await.unwrap();
+    for user in [ADA, BOB] {
+        platform.user(user, favourite(1)).await.unwrap();
+    }
     let of_ada = snapshot_of(&platform, &ada()).await.unwrap();
     let bob = StreamId::new("user", BOB).unwrap();
     platform.store.save(&LogName::DOMAIN, &bob, of_ada).await.unwrap();
@@ -88,6 +96,50 @@ async fn one_that_is_moved_to_another_stream_is_not_believed() {
 
     let User::Registered(account) = loaded.aggregate else { panic!("bob is registered") };
     assert_eq!(account.user, BOB);
+}
+
+#[tokio::test]
+async fn one_is_asked_for_only_by_a_stream_as_long_as_they_are_apart() {
+    let platform = platform_with(every(3)).await;
+    let snapshots = Arc::new(Counted { of: platform.store.clone(), loads: AtomicU32::new(0) });
+    let (store, codec) = (platform.store.clone(), platform.executor.codec().clone());
+    let executor = CommandExecutor::new(store, snapshots.clone(), codec, Arc::new(Noon), every(3));
+    platform.user(ADA, register(ADA, EMAIL)).await.unwrap();
+    let mut asked = Vec::new();
+    for number in 1..=4 {
+        let loaded = executor.load::<User>(ADA.0).await.unwrap();
+        assert_eq!(loaded.version.0 as u128, number);
+        asked.push(snapshots.loads.load(Ordering::SeqCst));
+        platform.user(ADA, favourite(number)).await.unwrap();
+    }
+    assert_eq!(asked, [0, 0, 1, 2]);
+}
+
+/// Snapshots, and how often one was asked for.
+struct Counted {
+    of: Arc<dyn Log>,
+    loads: AtomicU32,
+}
+
+#[async_trait]
+impl SnapshotStore for Counted {
+    async fn load(&self, log: &LogName, stream: &StreamId) -> Result<Option<Snapshot>, ReadError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.of.load(log, stream).await
+    }
+
+    async fn save(
+        &self,
+        log: &LogName,
+        stream: &StreamId,
+        snapshot: Snapshot,
+    ) -> Result<(), ReadError> {
+        self.of.save(log, stream, snapshot).await
+    }
+
+    async fn clear(&self) -> Result<(), ReadError> {
+        self.of.clear().await
+    }
 }
 
 // Values from pools so small that commands meet.
@@ -132,7 +184,7 @@ fn a_user_command() -> impl Strategy<Value = UserCommand> {
     ]
 }
 
-fn a_property_command() -> impl Strategy<Value = PropertyCommand> {
+pub(crate) fn a_property_command() -> impl Strategy<Value = PropertyCommand> {
     let key = || (1..3_u128).prop_map(listing);
     let price = || {
         (1..4_u64).prop_map(|n| Price {
@@ -183,9 +235,10 @@ fn a_property_command() -> impl Strategy<Value = PropertyCommand> {
 /// What one run of commands comes to: each answer, and the state after the last.
 type Course<A> = (Vec<String>, A, StreamVersion);
 
-/// `clear_at`: before these commands all snapshots are deleted.
+/// `snapshot_every`: in turns, as if the option were changed again and again. `clear_at`: before
+/// these commands all snapshots are deleted.
 fn course<A>(
-    snapshot_every: u64,
+    snapshot_every: &[u64],
     id: Uuid,
     commands: &[A::Command],
     clear_at: &[usize],
@@ -195,20 +248,24 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let platform = platform_with(every(snapshot_every)).await;
+        let platform = platform().await;
+        let turns =
+            snapshot_every.iter().map(|n| platform.through(platform.store.clone(), every(*n)));
+        let turns: Vec<_> = turns.collect();
         let mut answers = Vec::new();
         for (index, command) in commands.iter().enumerate() {
             if clear_at.contains(&index) {
                 platform.store.clear().await.unwrap();
             }
-            let executed = platform.executor.execute::<A>(id, command.clone(), &context()).await;
+            let executor = &turns[index % turns.len()].executor;
+            let executed = executor.execute::<A>(id, command.clone(), &context()).await;
             answers.push(match executed {
                 Ok(executed) => format!("{:?} at {}", executed.outcome, executed.version),
                 Err(CommandError::Refused(refused)) => refused.code().to_owned(),
                 Err(error) => panic!("{error:?}"),
             });
         }
-        let loaded = platform.executor.load::<A>(id).await.unwrap();
+        let loaded = turns[0].executor.load::<A>(id).await.unwrap();
         (answers, loaded.aggregate, loaded.version)
     })
 }
@@ -219,14 +276,14 @@ proptest! {
     #[test]
     fn no_command_to_a_user_is_answered_differently_because_of_one(
         rest in vec(a_user_command(), 0..40),
-        snapshot_every in 1..8_u64,
+        snapshot_every in vec(1..8_u64, 1..4),
         clear_at in vec(0..40_usize, 0..5),
     ) {
         let commands: Vec<_> =
             std::iter::once(register(ADA, EMAIL).into()).chain(rest).collect();
 
-        let with = course::<User>(snapshot_every, ADA.0, &commands, &clear_at);
-        let without = course::<User>(u64::MAX, ADA.0, &commands, &[]);
+        let with = course::<User>(&snapshot_every, ADA.0, &commands, &clear_at);
+        let without = course::<User>(&[u64::MAX], ADA.0, &commands, &[]);
 
         prop_assert_eq!(with, without);
     }
@@ -234,15 +291,15 @@ proptest! {
     #[test]
     fn no_command_to_a_property_is_answered_differently_because_of_one(
         rest in vec(a_property_command(), 0..40),
-        snapshot_every in 1..8_u64,
+        snapshot_every in vec(1..8_u64, 1..4),
         clear_at in vec(0..40_usize, 0..5),
     ) {
         let id = Uuid::from_u128(1);
         let commands: Vec<_> =
             std::iter::once(register_property("berlin-1").into()).chain(rest).collect();
 
-        let with = course::<Property>(snapshot_every, id, &commands, &clear_at);
-        let without = course::<Property>(u64::MAX, id, &commands, &[]);
+        let with = course::<Property>(&snapshot_every, id, &commands, &clear_at);
+        let without = course::<Property>(&[u64::MAX], id, &commands, &[]);
 
         prop_assert_eq!(with, without);
     }

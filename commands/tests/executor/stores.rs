@@ -10,7 +10,7 @@ use freehold_contract::interposed::{Interposed, InterposedStore};
 use freehold_domain::user::{User, UserCommand};
 use freehold_ports::{
     AppendError, AppendRequest, Appended, CommandId, EventStore, Fingerprint, LogName, ReadError,
-    RecordedEvent, StreamId, StreamVersion,
+    RecordedEvent, StreamId, StreamVersion, Tag, TaggedEvent,
 };
 use uuid::Uuid;
 
@@ -40,6 +40,7 @@ pub(crate) struct Mischievous {
     pub(crate) appends: AtomicU32,
     reads: AtomicU32,
     lookups: AtomicU32,
+    tags: AtomicU32,
     gone: AtomicU32,
 }
 
@@ -50,8 +51,8 @@ impl Mischievous {
         mischief: Mischief,
     ) -> Arc<Interposed<Self>> {
         let left = AtomicU32::new(times);
-        let [appends, reads, lookups, gone] = Default::default();
-        Arc::new(Interposed(Self { store, mischief, left, appends, reads, lookups, gone }))
+        let [appends, reads, lookups, tags, gone] = Default::default();
+        Arc::new(Interposed(Self { store, mischief, left, appends, reads, lookups, tags, gone }))
     }
 
     pub(crate) fn appends(&self) -> u32 {
@@ -66,6 +67,11 @@ impl Mischievous {
     /// How often command ids were looked up.
     pub(crate) fn lookups(&self) -> u32 {
         self.lookups.load(Ordering::SeqCst)
+    }
+
+    /// How often keys were looked up.
+    pub(crate) fn tags(&self) -> u32 {
+        self.tags.load(Ordering::SeqCst)
     }
 
     /// How much mischief is left after this one, if there is any.
@@ -122,6 +128,16 @@ impl InterposedStore for Mischievous {
             return Err(ReadError::Unavailable { source: "connection reset".into() });
         }
         self.store.find_command(log, command_id).await
+    }
+
+    async fn last_tagged(
+        &self,
+        log: &LogName,
+        tenant: &str,
+        tag: &Tag,
+    ) -> Result<Option<TaggedEvent>, ReadError> {
+        self.tags.fetch_add(1, Ordering::SeqCst);
+        self.store.last_tagged(log, tenant, tag).await
     }
 
     async fn read_stream(

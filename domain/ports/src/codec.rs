@@ -12,15 +12,17 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use chacha20poly1305::aead::KeyInit as _;
+use chacha20poly1305::{Key, XChaCha20Poly1305};
 use freehold_domain::{PayloadError, StoredEvent, SubjectId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{EventId, KeyVault, KeyedHash, PayloadCodec, RecordedEvent, SubjectKey, VaultError};
+use crate::{
+    EventId, KeyVault, KeyedHash, PayloadCodec, RecordedEvent, SubjectKey, VaultError, sealing,
+};
 
 const SUBJECT: &str = "$subject";
 const VALUE: &str = "value";
@@ -366,20 +368,13 @@ fn authenticated(subject: SubjectId, place: Uuid) -> [u8; 32] {
 
 fn seal_bytes(key: &SubjectKey, subject: SubjectId, place: Uuid, clear: &[u8]) -> String {
     let cipher = XChaCha20Poly1305::new(&Key::from(key.0));
-    let nonce = XNonce::generate();
-    let aad = authenticated(subject, place);
-    let sealed = cipher
-        .encrypt(&nonce, Payload { msg: clear, aad: &aad })
-        .expect("a payload is far smaller than the cipher's limit");
-    URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())
+    URL_SAFE_NO_PAD.encode(sealing::seal(&cipher, &authenticated(subject, place), clear))
 }
 
 fn open_bytes(key: &SubjectKey, subject: SubjectId, place: Uuid, sealed: &str) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-    let (nonce, sealed) = bytes.split_first_chunk::<24>()?;
     let cipher = XChaCha20Poly1305::new(&Key::from(key.0));
-    let aad = authenticated(subject, place);
-    cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok()
+    sealing::open(&cipher, &authenticated(subject, place), &bytes)
 }
 
 #[cfg(test)]

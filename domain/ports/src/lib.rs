@@ -12,8 +12,11 @@ mod event_store;
 mod geometry;
 mod key_vault;
 mod log;
+mod master_key;
 mod read_models;
+mod recently_used;
 mod restore;
+mod sealing;
 mod search_words;
 mod snapshots;
 
@@ -29,11 +32,13 @@ pub use log::{
     CommandId, EventId, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, LogName,
     PayloadCodec, StreamId, StreamVersion, Tag,
 };
+pub use master_key::MasterKey;
 pub use read_models::{
     Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Nulls, Order, Page,
     Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,
     Term, Test, Value, index_in_order, usable_filters,
 };
+pub use recently_used::RecentlyUsed;
 pub use restore::{
     RecordedAnswer, RestoreBatch, RestoreError, RestoreKeys, RestoreKeysError, RestoreLog,
     WrappedKey,

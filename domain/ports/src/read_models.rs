@@ -50,6 +50,9 @@ pub trait ReadModels: Send + Sync {
     /// Makes a generation the one that answers queries, in one step for all readers; the one
     /// before it becomes [`GenerationState::Retired`]: it takes no more commits, and can be
     /// activated again.
+    ///
+    /// - Errors: [`ReadModelError::Behind`] if readers would see an older state than before; nothing
+    ///   is changed. A commit to either generation that is under way counts.
     async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError>;
 
     /// Makes a retired generation a building one, so that it takes the commits it lacks before it
@@ -110,7 +113,8 @@ pub struct Table {
     pub columns: &'static [Column],
     /// How many of the first columns are the primary key.
     pub key_columns: usize,
-    /// Further indexes, each a list of column names.
+    /// Further indexes, each a list of column names. The texts that a row has in one of them, or in
+    /// its key, have 2,400 bytes at most: some engines store no longer entry.
     pub indexes: &'static [&'static [&'static str]],
     /// Text columns that [`Filter::Text`] searches.
     pub text_search: &'static [&'static str],
@@ -342,6 +346,21 @@ pub enum ReadModelError {
     /// The generation is retired and takes no commits.
     #[error("generation {} of {} is retired; another one answers queries", .0.number, .0.projection)]
     Retired(GenerationId),
+    /// Readers would go back in time.
+    #[error(
+        "generation {} of {} stands at {checkpoint}, and readers see {active}; let it catch up, or \
+         remove the read models if the log was restored to an earlier state",
+        generation.number,
+        generation.projection
+    )]
+    Behind {
+        /// Which generation.
+        generation: GenerationId,
+        /// Where it is.
+        checkpoint: GlobalPosition,
+        /// Where the active generation is.
+        active: GlobalPosition,
+    },
     /// Someone else moved the checkpoint.
     #[error("the checkpoint of {} stands at {actual}, not {expected}; another process runs it", generation.projection)]
     CheckpointMoved {

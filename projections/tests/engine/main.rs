@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold_ports::{
-    EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName, ReadModels, RowChange,
-    SystemClock, TableChanges,
+    EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName, ReadModelError,
+    ReadModels, RowChange, SystemClock, TableChanges,
 };
 use freehold_projections::{
     Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus, TypedRow as _,
@@ -402,6 +402,30 @@ async fn rolling_back_swaps_to_the_generation_before() {
     let (items, shelves, _) = shown(&*models).await;
     assert_eq!((items, shelves), plain(&events));
     projections.stop().await;
+}
+
+/// A log that was restored to an earlier state does not have what readers see.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_does_not_take_readers_back() {
+    let shop = Shop::in_memory();
+    let restored = Shop::in_memory();
+    let (log, earlier) = (shop.log().await, restored.log().await);
+    append(&*log, &Dice::new(31).events(30)).await;
+    append(&*earlier, &Dice::new(31).events(20)).await;
+    shop.settled::<1>(&log).await;
+    let models = shop.models().await;
+    let projections = engine(earlier, models.clone(), Shelves::<1>::default());
+
+    let rebuild = projections.rebuild("shelves").unwrap();
+    let rebuilt = tokio::time::timeout(SOON, rebuild.finished()).await.unwrap();
+
+    let Err(ProjectionError::ReadModels(ReadModelError::Behind { checkpoint, active, .. })) =
+        rebuilt
+    else {
+        panic!("{rebuilt:?}")
+    };
+    assert_eq!((checkpoint, active), (GlobalPosition(20), GlobalPosition(30)));
+    assert_eq!(shown(&*models).await.2, GlobalPosition(30));
 }
 
 /// A roll back that ended half way is done by the next one.

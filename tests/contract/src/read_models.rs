@@ -29,6 +29,7 @@ macro_rules! read_models_suite {
                 a_new_generation_is_empty_and_answers_no_queries,
                 activating_swaps_what_all_queries_read,
                 a_retired_generation_can_be_activated_again,
+                a_generation_behind_what_readers_see_is_not_activated,
                 a_retired_generation_takes_no_commits,
                 a_prepared_generation_takes_commits_and_answers_like_any_other,
                 the_active_generation_is_not_dropped,
@@ -40,6 +41,7 @@ macro_rules! read_models_suite {
                 many_commits_at_once_are_each_kept_or_refused_whole,
                 a_row_that_does_not_fit_stores_nothing,
                 rows_come_back_as_they_were_put,
+                an_index_holds_texts_of_2_400_bytes,
                 a_put_replaces_and_a_delete_removes,
                 fetching_finds_the_rows_that_exist,
                 a_scan_goes_through_all_rows_in_key_order,
@@ -157,15 +159,28 @@ async fn building(store: &dyn ReadModels) -> GenerationId {
     store.create_generation(PROJECTION, 1, &HOMES).await.unwrap()
 }
 
-/// A new active generation that holds the rows, put when it was active already.
+/// The position that readers see.
+async fn seen(store: &dyn ReadModels) -> GlobalPosition {
+    let generations = store.generations(PROJECTION).await.unwrap();
+    let active = generations.iter().find(|generation| generation.state == GenerationState::Active);
+    active.map_or(START, |active| active.checkpoint)
+}
+
+/// A new active generation that holds the rows, put when it was active already; it is one position
+/// further than the one before.
 async fn active_with(
     store: &dyn ReadModels,
     table: &'static Table,
     rows: Vec<Row>,
 ) -> GenerationId {
     let generation = building(store).await;
+    let before = seen(store).await;
+    if before > START {
+        store.commit(generation.clone(), START, before, Vec::new()).await.unwrap();
+    }
     store.activate(generation.clone()).await.unwrap();
-    store.commit(generation.clone(), START, GlobalPosition(1), puts(table, rows)).await.unwrap();
+    let after = GlobalPosition(before.0 + 1);
+    store.commit(generation.clone(), before, after, puts(table, rows)).await.unwrap();
     generation
 }
 
@@ -265,6 +280,27 @@ pub async fn a_retired_generation_can_be_activated_again(store: Arc<dyn ReadMode
     assert_eq!(state_of(store, &new).await, GenerationState::Retired);
 }
 
+/// Readers never go back in time: who swaps has caught up, or is told that it has not.
+pub async fn a_generation_behind_what_readers_see_is_not_activated(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let old = active_with(store, homes(), vec![home(1, &[])]).await;
+    let new = building(store).await;
+
+    let refused = store.activate(new.clone()).await;
+
+    let Err(ReadModelError::Behind { generation, checkpoint, active }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!((&generation, checkpoint, active), (&new, START, GlobalPosition(1)));
+    assert_eq!(state_of(store, &old).await, GenerationState::Active);
+    assert_eq!(state_of(store, &new).await, GenerationState::Building);
+    assert_eq!(numbers(store, everything(homes())).await, [1]);
+    let more = puts(homes(), [home(1, &[]), home(2, &[])]);
+    store.commit(new.clone(), START, GlobalPosition(1), more).await.unwrap();
+    store.activate(new).await.unwrap();
+    assert_eq!(numbers(store, everything(homes())).await, [1, 2]);
+}
+
 /// A process that does not know of a swap is told so: what it writes would be seen by nobody.
 pub async fn a_retired_generation_takes_no_commits(store: Arc<dyn ReadModels>) {
     let store = &*store;
@@ -278,6 +314,9 @@ pub async fn a_retired_generation_takes_no_commits(store: Arc<dyn ReadModels>) {
     assert_eq!(checkpoint_of(store, &old).await, GlobalPosition(1));
     store.reopen(new.clone()).await.unwrap();
     assert_eq!(state_of(store, &new).await, GenerationState::Active);
+    store.reopen(old.clone()).await.unwrap();
+    let (from, to) = (GlobalPosition(1), GlobalPosition(2));
+    store.commit(old.clone(), from, to, Vec::new()).await.unwrap();
     store.activate(old).await.unwrap();
     assert_eq!(numbers(store, everything(homes())).await, [1]);
 }
@@ -529,6 +568,34 @@ pub async fn rows_come_back_as_they_were_put(store: Arc<dyn ReadModels>) {
     assert_eq!(store.scan(generation, homes(), None, limit).await.unwrap(), rows);
 }
 
+/// Texts that cannot be made shorter, in characters of four bytes.
+pub async fn an_index_holds_texts_of_2_400_bytes(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let long = |number: u32| -> String {
+        let code = |at: u32| 0x1_0000 + ((at * 8 + number) * 104_729) % 0x8_0000;
+        (0..600).map(|at| char::from_u32(code(at)).unwrap()).collect()
+    };
+    let with_title = |number: u32| home(number.into(), &[("title", text(&long(number)))]);
+    let rows: Vec<Row> = (1..=3).map(with_title).collect();
+    active_with(store, homes(), rows.clone()).await;
+
+    let equal = Filter::Equals("title", text(&long(2)));
+    let found = page(store, Query { filters: vec![equal], ..everything(homes()) }).await;
+
+    assert_eq!(found.rows, [rows[1].clone()]);
+    let order = ["rooms", "title"].map(|column| Order { column, descending: false }).to_vec();
+    let sorted = page(store, Query { order, ..everything(homes()) }).await;
+    let mut expected = rows;
+    expected.sort_by(|a, b| compare(&a.0[5], &b.0[5]));
+    assert_eq!(sorted.rows, expected);
+    let visits = vec![visit(&long(1), 1, 1), visit(&long(1), 2, 1)];
+    let generation = building(store).await;
+    let (from, to) = (START, GlobalPosition(1));
+    store.commit(generation.clone(), from, to, puts(HOMES[1], visits.clone())).await.unwrap();
+    let limit = NonZeroU32::new(10).unwrap();
+    assert_eq!(store.scan(generation, HOMES[1], None, limit).await.unwrap(), visits);
+}
+
 /// The last word on a key counts; deleting what is not there is no error.
 pub async fn a_put_replaces_and_a_delete_removes(store: Arc<dyn ReadModels>) {
     let store = &*store;
@@ -625,9 +692,10 @@ async fn check_case(
     let first: Vec<Row> = rows.into_iter().enumerate().map(|(n, row)| numbered(n, row)).collect();
     model.extend(first.iter().enumerate().map(|(n, row)| (n as u128, row.clone())));
     let first = puts(homes(), first);
-    store.commit(generation.clone(), START, GlobalPosition(1), first).await.unwrap();
+    let begun = seen(store).await.0 + 1;
+    store.commit(generation.clone(), START, GlobalPosition(begun), first).await.unwrap();
     store.activate(generation.clone()).await.unwrap();
-    for (step, (number, row)) in (1..).zip(later) {
+    for (step, (number, row)) in (begun..).zip(later) {
         let change = match row {
             Some(row) => {
                 let row = numbered(number, row);

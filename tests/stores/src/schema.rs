@@ -1,4 +1,4 @@
-//! A schema on the server that `TEST_POSTGRES_URL` names, dropped with its value.
+//! A schema of its own on a PostgreSQL server, dropped with its value.
 
 use std::time::Duration;
 
@@ -13,13 +13,18 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Makes an empty schema.
+    /// Makes an empty schema on the server that `TEST_POSTGRES_URL` names.
     #[expect(clippy::new_without_default, reason = "a schema is made on a server, not by default")]
     pub fn new() -> Self {
         let server = std::env::var("TEST_POSTGRES_URL").expect("TEST_POSTGRES_URL is set");
-        let schema = Self { server, name: format!("test_{}", Uuid::new_v4().simple()) };
-        schema.run(format!("CREATE SCHEMA {}", schema.name)).unwrap();
-        schema
+        Self::on(&server).unwrap()
+    }
+
+    /// Makes an empty schema on a server.
+    pub fn on(server: &str) -> Result<Self, sqlx::Error> {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        run(server, format!("CREATE SCHEMA {name}"))?;
+        Ok(Self { server: server.to_owned(), name })
     }
 
     /// Its name, which is also that of the sessions that stores have, not of an operator's.
@@ -59,31 +64,37 @@ impl Schema {
         panic!("the server does not come back");
     }
 
-    /// Runs statements on a thread of its own: tests are async, and dropping is not.
-    fn run(&self, sql: String) -> Result<(), sqlx::Error> {
-        let server = self.server.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                let mut connection = PgConnection::connect(&server).await?;
-                sqlx::raw_sql(&sql).execute(&mut connection).await?;
-                connection.close().await
-            })
-        });
-        thread.join().unwrap()
+    /// Runs statements as an operator, also where nothing is async.
+    pub fn run(&self, sql: String) {
+        run(&self.server, sql).unwrap();
     }
+}
+
+/// Runs statements on a thread of its own: tests are async, and dropping is not.
+fn run(server: &str, sql: String) -> Result<(), sqlx::Error> {
+    let server = server.to_owned();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let mut connection = PgConnection::connect(&server).await?;
+            sqlx::raw_sql(&sql).execute(&mut connection).await?;
+            connection.close().await
+        })
+    });
+    thread.join().unwrap()
 }
 
 impl Drop for Schema {
     fn drop(&mut self) {
         let name = &self.name;
         // Sessions that a test left behind would hold locks, and connections.
-        let dropped = self.run(format!(
+        let sql = format!(
             "SET client_min_messages = error;
              SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE application_name = '{name}';
              DROP SCHEMA {name} CASCADE"
-        ));
+        );
+        let dropped = run(&self.server, sql);
         if let Err(error) = dropped
             && !std::thread::panicking()
         {

@@ -41,14 +41,19 @@ async fn a_call_that_is_cut_off_is_answered_when_it_is_sent_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "needs PostgreSQL on this machine"]
-async fn a_call_that_stands_still_ends_and_is_answered_when_it_is_sent_again() {
-    let (one, other) = (Scratch::make().await, Scratch::make().await);
-    tokio::join!(
-        fails_once(&one, Fault::StallBefore, false),
-        fails_once(&other, Fault::StallReply, true)
-    );
+/// What lasts as long as a call may, and is idle meanwhile: `cargo xtask test` runs it beside others.
+mod waiting {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    #[ignore = "needs PostgreSQL on this machine"]
+    async fn a_call_that_stands_still_ends_and_is_answered_when_it_is_sent_again() {
+        let (one, other) = (Scratch::make().await, Scratch::make().await);
+        tokio::join!(
+            fails_once(&one, Fault::StallBefore, false),
+            fails_once(&other, Fault::StallReply, true)
+        );
+    }
 }
 
 async fn fails_once(scratch: &Scratch, fault: Fault, stored: bool) {

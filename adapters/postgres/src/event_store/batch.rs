@@ -8,12 +8,11 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use freehold_ports::{
     AppendError, AppendRequest, Appended, CommandId, ExpectedVersion, Fingerprint, GlobalPosition,
-    StreamId, StreamVersion, Tag,
+    RecentlyUsed, StreamId, StreamVersion, Tag,
 };
 use uuid::Uuid;
 
 use super::queue::Waiting;
-use crate::recently_used::RecentlyUsed;
 
 /// How many streams' heads are remembered, about 150 bytes each.
 const REMEMBERED_STREAMS: usize = 100_000;

@@ -9,8 +9,8 @@ use foldhash::fast::RandomState;
 use freehold_domain::SubjectId;
 use freehold_ports::{
     Appended, CommandId, EventFilter, EventId, EventPage, Fingerprint, GlobalPosition,
-    PayloadCodec, Provenance, ReadError, RecordedEvent, Snapshot, StreamId, StreamVersion, Tag,
-    TaggedEvent,
+    PayloadCodec, Provenance, ReadError, RecentlyUsed, RecordedEvent, Snapshot, StreamId,
+    StreamVersion, Tag, TaggedEvent,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
@@ -20,7 +20,6 @@ use uuid::Uuid;
 use super::LogRow;
 use super::keeping::HEAD;
 use crate::database::failure;
-use crate::recently_used::RecentlyUsed;
 
 /// How far one filtered read looks, so that a reader of rare types is answered in milliseconds.
 const LOOK_AHEAD: u64 = 65_536;
@@ -39,13 +38,25 @@ struct Known {
     streams: RecentlyUsed<(i16, i64), StreamId>,
 }
 
+/// The columns of an event, in the order that [`event`] reads.
+macro_rules! event_columns {
+    ($payload:literal) => {
+        concat!(
+            "event.position, stream_id, event.version, type_id, schema_version, codec, tenant_id,
+             actor_id, occurred_at, recorded_at, event_id, command_id, correlation_id,
+             causation_id, subjects, tags, ",
+            $payload
+        )
+    };
+}
+pub(super) use event_columns;
+
 macro_rules! select_events {
     ($conditions:literal) => {
         concat!(
-            "SELECT position, stream_id, version, type_id, schema_version, codec, tenant_id,
-                 actor_id, occurred_at, recorded_at, event_id, command_id, correlation_id,
-                 causation_id, subjects, tags, payload, NULL::text AS name
-             FROM event WHERE log_id = $1 AND ",
+            "SELECT ",
+            event_columns!("payload, NULL::text AS name"),
+            " FROM event WHERE log_id = $1 AND ",
             $conditions
         )
     };
@@ -228,24 +239,17 @@ impl Reader {
         Ok(EventPage { events, through })
     }
 
+    /// Events of a stream whose id and last position were found.
     pub(super) async fn read_stream(
         &self,
         log: &LogRow,
         stream: &StreamId,
+        id: i64,
+        last_position: i64,
         after: StreamVersion,
         limit: u32,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
         let mut connection = self.connection().await?;
-        let sql = "SELECT id, last_position FROM stream
-             WHERE log_id = $1 AND name = $2 AND version > $3";
-        let found: Option<(i64, i64)> = sqlx::query_as(sql)
-            .bind(log.id)
-            .bind(stream.as_str())
-            .bind(to_i64(after.0))
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(unavailable)?;
-        let Some((id, last_position)) = found else { return Ok(Vec::new()) };
         self.known().streams.insert((log.id, id), stream.clone());
         let rows = sqlx::query(STREAM)
             .bind(log.id)
@@ -266,8 +270,8 @@ impl Reader {
         log: &LogRow,
         rows: Vec<PgRow>,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let mut texts = self.recall(log, &rows)?;
-        self.look_up(connection, log, &mut texts).await?;
+        let mut texts = Texts::default();
+        self.name(connection, log.id, rows.iter(), &mut texts).await?;
         let mut payloads = Payloads::default();
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -278,22 +282,38 @@ impl Reader {
         Ok(events)
     }
 
+    /// Adds the texts that the rows need and that are not there already.
+    pub(super) async fn name<'r>(
+        &self,
+        connection: &mut PgConnection,
+        log_id: i16,
+        rows: impl Iterator<Item = &'r PgRow>,
+        texts: &mut Texts,
+    ) -> Result<(), ReadError> {
+        self.recall(log_id, rows, texts)?;
+        self.look_up(connection, log_id, texts).await
+    }
+
     /// Which texts the rows need, and those of them that are known.
     ///
     /// Each page gets copies of names of its own: counting the users of one text from every reader
     /// and every consumer at the same time would cost more than reading the rows.
-    fn recall(&self, log: &LogRow, rows: &[PgRow]) -> Result<Texts, ReadError> {
-        let mut texts = Texts::default();
+    fn recall<'r>(
+        &self,
+        log_id: i16,
+        rows: impl Iterator<Item = &'r PgRow>,
+        texts: &mut Texts,
+    ) -> Result<(), ReadError> {
         let mut known = self.known();
         for row in rows {
             let id = bigint(row, 1)?;
             if !is_event(row)? {
                 let Some(Ok(name)) = text(row, 17)?.map(str::parse::<StreamId>) else { continue };
-                known.streams.insert((log.id, id), name.clone());
+                known.streams.insert((log_id, id), name.clone());
                 texts.streams.insert(id, Some(name));
                 continue;
             }
-            let stream = || known.streams.get(&(log.id, id));
+            let stream = || known.streams.get(&(log_id, id));
             texts.streams.entry(id).or_insert_with(stream);
             for column in [3, 6, 7] {
                 let id = integer(row, column)?;
@@ -301,7 +321,7 @@ impl Reader {
                 texts.names.entry(id).or_insert_with(name);
             }
         }
-        Ok(texts)
+        Ok(())
     }
 
     /// A LIMIT inside a subselect forces one index probe for each element: on a table that the
@@ -309,7 +329,7 @@ impl Reader {
     async fn look_up(
         &self,
         connection: &mut PgConnection,
-        log: &LogRow,
+        log_id: i16,
         texts: &mut Texts,
     ) -> Result<(), ReadError> {
         let missing = missing(&texts.streams);
@@ -318,12 +338,12 @@ impl Reader {
                  CROSS JOIN LATERAL (
                      SELECT name FROM stream WHERE log_id = $1 AND stream.id = asked.id LIMIT 1
                  ) AS found";
-            let found = sqlx::query_as(sql).bind(log.id).bind(missing).fetch_all(&mut *connection);
+            let found = sqlx::query_as(sql).bind(log_id).bind(missing).fetch_all(&mut *connection);
             let found: Vec<(i64, String)> = found.await.map_err(unavailable)?;
             let mut known = self.known();
             for (id, name) in found {
                 let Ok(name) = name.parse::<StreamId>() else { continue };
-                known.streams.insert((log.id, id), name.clone());
+                known.streams.insert((log_id, id), name.clone());
                 texts.streams.insert(id, Some(name));
             }
         }
@@ -369,9 +389,16 @@ async fn name_ids(
 
 /// The texts of one page; none where a number has none.
 #[derive(Default)]
-struct Texts {
+pub(super) struct Texts {
     streams: HashMap<i64, Option<StreamId>, RandomState>,
     names: HashMap<i32, Option<Arc<str>>, RandomState>,
+}
+
+impl Texts {
+    /// A stream's name that needs no look-up.
+    pub(super) fn know(&mut self, id: i64, stream: &StreamId) {
+        self.streams.entry(id).or_insert_with(|| Some(stream.clone()));
+    }
 }
 
 fn missing<K: Copy + Ord, V>(texts: &HashMap<K, Option<V>, RandomState>) -> Vec<K> {
@@ -382,13 +409,13 @@ fn missing<K: Copy + Ord, V>(texts: &HashMap<K, Option<V>, RandomState>) -> Vec<
 }
 
 /// Whether it is not the name of a stream.
-fn is_event(row: &PgRow) -> Result<bool, ReadError> {
+pub(super) fn is_event(row: &PgRow) -> Result<bool, ReadError> {
     Ok(field(row, 0)?.is_some())
 }
 
 /// The bytes of a column, none for null. Its type is known: to have the driver compare types value
 /// by value took a tenth of a reader's time.
-fn field(row: &PgRow, column: usize) -> Result<Option<&[u8]>, ReadError> {
+pub(super) fn field(row: &PgRow, column: usize) -> Result<Option<&[u8]>, ReadError> {
     let value = row.try_get_raw(column).map_err(unavailable)?;
     if value.is_null() {
         return Ok(None);
@@ -406,7 +433,7 @@ fn fixed<const N: usize>(row: &PgRow, column: usize) -> Result<[u8; N], ReadErro
     })
 }
 
-fn bigint(row: &PgRow, column: usize) -> Result<i64, ReadError> {
+pub(super) fn bigint(row: &PgRow, column: usize) -> Result<i64, ReadError> {
     fixed(row, column).map(i64::from_be_bytes)
 }
 
@@ -424,7 +451,11 @@ fn text(row: &PgRow, column: usize) -> Result<Option<&str>, ReadError> {
 }
 
 /// An event of a row; what does not decode is damage, never skipped.
-fn event(row: &PgRow, texts: &Texts, payloads: &mut Payloads) -> Result<RecordedEvent, ReadError> {
+pub(super) fn event(
+    row: &PgRow,
+    texts: &Texts,
+    payloads: &mut Payloads,
+) -> Result<RecordedEvent, ReadError> {
     let position = GlobalPosition(bigint(row, 0)? as u64);
     let damaged =
         |what: &str| ReadError::Damaged { position, what: format!("{what} does not decode") };
@@ -473,7 +504,7 @@ fn event(row: &PgRow, texts: &Texts, payloads: &mut Payloads) -> Result<Recorded
 
 /// Payloads side by side in few allocations; whoever keeps one keeps its neighbours, up to
 /// [`Self::LARGEST`] bytes.
-struct Payloads {
+pub(super) struct Payloads {
     room: BytesMut,
     next: usize,
 }
@@ -501,6 +532,6 @@ impl Payloads {
 }
 
 /// A bound for PostgreSQL, whose integers are signed: no counter comes near the difference.
-fn to_i64(counter: u64) -> i64 {
+pub(super) fn to_i64(counter: u64) -> i64 {
     i64::try_from(counter).unwrap_or(i64::MAX)
 }

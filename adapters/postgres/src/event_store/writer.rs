@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freehold_ports::{
-    AppendError, Appended, Clock, CommandId, Fingerprint, GlobalPosition, StoreFailure,
-    StreamVersion,
+    AppendError, Appended, Clock, CommandId, Fingerprint, GlobalPosition, RecentlyUsed,
+    StoreFailure, StreamVersion,
 };
 use sqlx::postgres::{PgConnection, PgDatabaseError, PgRow, PgSeverity};
 use sqlx::{Connection as _, Row as _};
@@ -22,7 +22,6 @@ use super::batch::{Columns, Decided, LookedUp, Memory, NameIds, Stream, Verdict,
 use super::keeping::Partitions;
 use super::queue::{Queue, Waiting};
 use crate::database::{Database, TRUSTED_FOR};
-use crate::recently_used::RecentlyUsed;
 
 /// Longer than the server itself gives any statement, so that its answer comes first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(45);

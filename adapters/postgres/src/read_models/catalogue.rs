@@ -219,12 +219,13 @@ pub(super) async fn prepare(
         .await
         .map_err(unavailable)?;
     let steps = Mutex::new(missing_steps(&mut turn, generation).await?);
-    let mut other = database.connect().await.map_err(unavailable)?;
-    other.execute(PREPARING).await.map_err(unavailable)?;
-    let (one, two) = tokio::join!(
-        take_steps(&mut turn, generation, &steps),
-        take_steps(&mut other, generation, &steps),
-    );
+    let beside = async {
+        // A server that takes no more connections has one at work already.
+        let Ok(mut other) = database.connect().await else { return Ok(()) };
+        other.execute(PREPARING).await.map_err(unavailable)?;
+        take_steps(&mut other, generation, &steps).await
+    };
+    let (one, two) = tokio::join!(take_steps(&mut turn, generation, &steps), beside);
     one.and(two)
 }
 
@@ -277,25 +278,34 @@ pub(super) async fn swap(pool: &PgPool, generation: &GenerationId) -> Result<(),
         .execute(&mut *transaction)
         .await
         .map_err(unavailable)?;
-    let mut activated = 0;
-    for (state, condition) in
-        [("retired", "number <> $3 AND state = 'active'"), ("active", "number = $3")]
+    // Each answers where the generation is once its row is locked: commits to it are waited for.
+    let mut positions = [None; 2];
+    for (position, (state, condition)) in positions
+        .iter_mut()
+        .zip([("retired", "number <> $3 AND state = 'active'"), ("active", "number = $3")])
     {
-        let sql = format!("UPDATE generation SET state = $1 WHERE projection = $2 AND {condition}");
-        let changed = sqlx::query(&sql)
+        let sql = format!(
+            "UPDATE generation SET state = $1 WHERE projection = $2 AND {condition}
+             RETURNING checkpoint"
+        );
+        *position = sqlx::query_scalar::<_, i64>(&sql)
             .bind(state)
             .bind(&*generation.projection)
             .bind(i64::from(generation.number))
-            .execute(&mut *transaction)
+            .fetch_optional(&mut *transaction)
             .await
-            .map_err(unavailable)?;
-        activated = changed.rows_affected();
+            .map_err(unavailable)?
+            .map(|checkpoint| GlobalPosition(checkpoint as u64));
     }
+    let [active, checkpoint] = positions;
     // Another process may have dropped it, also while its row was waited for: nothing is retired.
-    if activated != 1 {
-        return Err(ReadModelError::NoGeneration(generation.clone()));
+    let checkpoint = checkpoint.ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))?;
+    match active {
+        Some(active) if active > checkpoint => {
+            Err(ReadModelError::Behind { generation: generation.clone(), checkpoint, active })
+        }
+        _ => transaction.commit().await.map_err(unavailable),
     }
-    transaction.commit().await.map_err(unavailable)
 }
 
 pub(super) async fn drop_generation(

@@ -105,8 +105,11 @@ pub(super) fn steps(table: &Table, physical: &PhysicalTable) -> Vec<String> {
         steps.push(index(physical.words(), format!("USING gin (\"{WORDS}\")")));
     }
     if let Some(place) = &table.spatial {
-        let point = format!("point(\"{}\", \"{}\")", place.longitude, place.latitude);
-        steps.push(index(physical.places(), format!("USING gist (({point}))")));
+        let columns = quoted(&[place.longitude, place.latitude]);
+        // With the columns beside it the index alone can count points; of the expression alone the
+        // server does not know that it is all that is asked for.
+        let of = format!("USING gist ((point({columns}))) INCLUDE ({columns})");
+        steps.push(index(physical.places(), of));
     }
     for (place, columns) in table.indexes.iter().enumerate() {
         let columns = quoted(&table.indexed_columns(columns));

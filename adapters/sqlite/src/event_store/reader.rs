@@ -10,8 +10,8 @@ use foldhash::fast::RandomState;
 use freehold_domain::SubjectId;
 use freehold_ports::{
     Appended, CommandId, EventFilter, EventId, EventPage, Fingerprint, GlobalPosition, LogName,
-    PayloadCodec, Provenance, ReadError, RecordedEvent, Snapshot, StreamId, StreamVersion, Tag,
-    TaggedEvent,
+    PayloadCodec, Provenance, ReadError, RecentlyUsed, RecordedEvent, Snapshot, StreamId,
+    StreamVersion, Tag, TaggedEvent,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Statement};
@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::writer::{FIND_COMMAND, LAST_TAGGED, answer_of, last_tagged};
 use crate::file;
-use crate::recently_used::RecentlyUsed;
 
 /// Reads at the same time; more wait their turn.
 const CONNECTIONS: usize = 8;

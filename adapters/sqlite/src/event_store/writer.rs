@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Clock, CommandId, Fingerprint, GlobalPosition, LogName,
-    ReadError, RestoreError, Snapshot, StoreFailure, StreamId, StreamVersion, Tag,
+    ReadError, RecentlyUsed, RestoreError, Snapshot, StoreFailure, StreamId, StreamVersion, Tag,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use tokio::sync::{mpsc, watch};
@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 use super::queue::{Queue, Room, Taken, Work};
 use crate::file;
-use crate::recently_used::RecentlyUsed;
 
 /// The most events of one transaction: enough to spread an fsync thin, few enough to answer soon.
 const BATCH: Room = Room { events: 4_096, bytes: 16 << 20 };

@@ -217,7 +217,15 @@ pub(super) fn swap(
     transaction: &Transaction<'_>,
     generation: &GenerationId,
 ) -> Result<(), ReadModelError> {
-    checkpoint(transaction, generation)?;
+    let checkpoint = checkpoint(transaction, generation)?;
+    match active(transaction, &generation.projection) {
+        Ok((_, active)) if active > checkpoint => {
+            let generation = generation.clone();
+            return Err(ReadModelError::Behind { generation, checkpoint, active });
+        }
+        Ok(_) | Err(ReadModelError::NotBuilt(_)) => {}
+        Err(error) => return Err(error),
+    }
     transaction
         .execute(
             "UPDATE generation SET state = 'retired'

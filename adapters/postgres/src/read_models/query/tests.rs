@@ -7,13 +7,13 @@ use std::sync::Arc;
 use freehold_ports::{
     Column, ColumnKind, Filter, GlobalPosition, Order, Query, ReadModels, Spatial, Table, Value,
 };
+use freehold_test_stores::Schema;
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _, query_with};
 use uuid::Uuid;
 
 use super::Statement;
-use crate::PostgresReadModels;
-use crate::common::Schema;
+use crate::{Database, PostgresReadModels};
 
 tokio::task_local! {
     /// The indexes that each statement of this task used, and whether it read a whole table.
@@ -36,7 +36,8 @@ pub(super) async fn note_plan(statement: &Statement, reader: &mut PgConnection) 
 
 fn note_scans(node: &serde_json::Value, used: &mut Vec<String>) {
     if let Some(index) = node["Index Name"].as_str() {
-        used.push(index.trim_start_matches("listing_g1_").to_owned());
+        let alone = if node["Node Type"] == "Index Only Scan" { " alone" } else { "" };
+        used.push(format!("{}{alone}", index.trim_start_matches("listing_g1_")));
     }
     if node["Node Type"] == "Seq Scan" {
         used.push("all".to_owned());
@@ -77,7 +78,8 @@ static LISTING: Table = Table {
 static TABLES: [&Table; 1] = [&LISTING];
 
 /// 400 cities of ten kilometres on a map of 20 by 20 degrees; words and prices are spread evenly,
-/// one word in a thousand rows is `rare`; of a hundred listings one is a draft.
+/// one word in a thousand rows is `rare`; of a hundred listings one is a draft. There are 200 words,
+/// because the planner guesses what begins with something where it knows fewer than a hundred.
 const FILL: &str = "INSERT INTO listing_g1
     SELECT md5(n::text)::uuid, CASE n % 100 WHEN 7 THEN 'draft' ELSE 'active' END, title,
         'city' || n % 400, n % 20 + h / 10000.0, n / 20 % 20 + h2 / 10000.0, n % 5,
@@ -85,7 +87,7 @@ const FILL: &str = "INSERT INTO listing_g1
         array_to_tsvector(string_to_array(title, ' '))
     FROM generate_series(1, $1::bigint) AS n,
     LATERAL (SELECT hashint8(n) & 1023 AS h, hashint8(n + 7) & 1023 AS h2) AS hashes,
-    LATERAL (SELECT 'home w' || n % 50 || CASE n % 1000 WHEN 3 THEN ' rare' ELSE '' END AS title)
+    LATERAL (SELECT 'home w' || n % 200 || CASE n % 1000 WHEN 3 THEN ' rare' ELSE '' END AS title)
         AS titles";
 
 fn text(text: &str) -> Value {
@@ -155,16 +157,22 @@ fn cases() -> Vec<Case> {
             "a quarter, prices, cheapest",
             [vec![is("active"), area(0.02)], prices().to_vec()].concat(),
             cheapest,
-            &["index0", "index3", "place"],
+            &["index0", "index3", "place", "place alone"],
             "place",
         ),
-        case("a quarter, newest", vec![area(0.02)], newest, &["index4", "place"], "place"),
+        case(
+            "a quarter, newest",
+            vec![area(0.02)],
+            newest,
+            &["index4", "place", "place alone"],
+            "place alone",
+        ),
         case("the country, newest", vec![area(15.0)], newest, &["index4"], "index4"),
         case(
             "the country, rare word, newest",
             vec![area(15.0), Filter::Text("rar".into())],
             newest,
-            &["index4", "word", "place"],
+            &["index4", "word", "place", "place alone"],
             "word",
         ),
         case(
@@ -194,7 +202,8 @@ fn cases() -> Vec<Case> {
 /// Rows are there that no statistics know of, as in a table that was empty when it was activated.
 async fn answers(rows: i64, analysed: bool) {
     let schema = Schema::new();
-    let store = PostgresReadModels::open(schema.database()).await.unwrap();
+    // The crate of this test is another than that of the schema.
+    let store = PostgresReadModels::open(Database::at(&schema.url()).unwrap()).await.unwrap();
     let generation = store.create_generation("listings", 1, &TABLES).await.unwrap();
     let mut operator = schema.operator().await;
     if !analysed {

@@ -11,18 +11,20 @@ use foldhash::fast::RandomState;
 ///
 /// Two generations: when the young one is full it becomes the old one and what was old is dropped,
 /// except what was asked for in between. Cheaper for each use than a list in order of use.
-pub(crate) struct RecentlyUsed<K, V> {
+pub struct RecentlyUsed<K, V> {
     capacity: usize,
     young: HashMap<K, V, RandomState>,
     old: HashMap<K, V, RandomState>,
 }
 
 impl<K: Hash + Eq, V: Clone> RecentlyUsed<K, V> {
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// Nothing yet.
+    pub fn new(capacity: usize) -> Self {
         Self { capacity, young: HashMap::default(), old: HashMap::default() }
     }
 
-    pub(crate) fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
+    /// What was last inserted for a key, if it is still kept.
+    pub fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -34,14 +36,16 @@ impl<K: Hash + Eq, V: Clone> RecentlyUsed<K, V> {
         Some(value)
     }
 
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    /// Keeps a value; another one for the same key is dropped.
+    pub fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.capacity {
             self.old = mem::take(&mut self.young);
         }
         self.young.insert(key, value);
     }
 
-    pub(crate) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    /// Forgets a key.
+    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
     {
