@@ -362,7 +362,7 @@ async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
         found.extend(ahead.map(|generation| {
             format!(
                 "generation {} of {name} is at position {}, beyond the end of the log {} at \
-                 {head}: run `freehold projection rebuild {name}`",
+                 {head}: remove the read models; README.md, Operate, says how",
                 generation.id.number, generation.checkpoint, status.log
             )
         }));
