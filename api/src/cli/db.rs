@@ -174,24 +174,38 @@ impl Db {
                 Self::Migrate => {
                     let config = global.load([])?.config;
                     // Only what lacks nothing opens like this.
-                    let current = match Stores::open_read_only(&config).await {
+                    let before = match Stores::open_read_only(&config).await {
                         Ok(stores) => {
                             stores.close().await;
-                            true
+                            Ok(())
                         }
-                        Err(_) => false,
+                        Err(error) => Err(error),
                     };
                     Stores::open(&config).await?.close().await;
-                    global.output().note(match current {
-                        true => "the stores are current, nothing was migrated",
-                        false => "the stores were made or migrated, and are current",
-                    });
+                    global.output().note(made_or_migrated(before));
                     Ok(())
                 }
                 Self::Status => status(global).await,
                 Self::Fence { log, dry_run } => fence(global, log, dry_run).await,
             }
         })
+    }
+}
+
+/// What opening stores to write did, by how they could be opened to read before.
+fn made_or_migrated(before: Result<(), StoresError>) -> &'static str {
+    match before {
+        Ok(()) => "the stores are current, nothing was migrated",
+        Err(
+            StoresError::Nothing(_)
+            | StoresError::Open(freehold_sqlite::OpenError::OlderSchema { .. })
+            | StoresError::Postgres {
+                source: OpenError::Nothing | OpenError::OlderSchema { .. },
+                ..
+            },
+        ) => "the stores were made or migrated, and are current",
+        // It may have been gone for a moment.
+        Err(_) => "the stores are current",
     }
 }
 
@@ -440,5 +454,21 @@ impl From<StoresError> for CliError {
             error => error.to_string(),
         };
         Self::new(exit, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_that_could_not_be_read_for_a_moment_are_not_said_to_have_been_migrated() {
+        let gone = || OpenError::Full { at: "db".into(), source: sqlx::Error::PoolTimedOut };
+        let gone = StoresError::Postgres { key: "store.keys_url", source: gone() };
+        assert_eq!(made_or_migrated(Err(gone)), "the stores are current");
+        let old = StoresError::Postgres { key: "store.keys_url", source: OpenError::Nothing };
+        for lacking in [StoresError::Nothing("./data".into()), old] {
+            assert!(made_or_migrated(Err(lacking)).contains("were made or migrated"));
+        }
     }
 }
