@@ -115,7 +115,11 @@ impl Stores {
     pub async fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
         let stores = Self::open_to_restore(config, further).await?;
         if let Some(keys) = &stores.keys {
-            keys.keep_master_key().await?;
+            let apart = match &stores.backing {
+                Backing::Postgres { databases, .. } => databases.get(1),
+                Backing::Memory | Backing::Sqlite { .. } => None,
+            };
+            keys.keep_master_key().await.map_err(|error| of_vault(apart, error))?;
         }
         Ok(stores)
     }

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 
+use freehold_postgres::{Database, PostgresKeyVault};
 use freehold_test_stores::{MASTER_KEY, Place, Schema};
 use serde_json::{Value, json};
 
@@ -175,4 +176,20 @@ fn a_database_for_keys_that_is_named_later_is_not_begun_anew() {
     Serving::start(elsewhere(&SERVE)).register("dan@example.org");
     let finding = found(&run(store, &["doctor"]));
     assert!(finding.contains("1 person"), "the last key is in the other database: {finding}");
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_database_for_keys_that_takes_no_writes_is_named() {
+    let (log, keys) = (Schema::new(), Schema::new());
+    let made = Database::at(&keys.url()).unwrap();
+    PostgresKeyVault::open_to_restore(made, &MASTER_KEY).await.unwrap();
+    let keys = format!("{}&options[default_transaction_read_only]=on", keys.url());
+
+    let mut command = freehold(&log.url(), &SERVE);
+    let output = command.env("FREEHOLD__STORE__KEYS_URL", keys).output().unwrap();
+
+    assert_eq!(output.status.code(), Some(6), "{}", err(&output));
+    assert!(err(&output).contains("store.keys_url: "), "{}", err(&output));
+    assert!(err(&output).contains("takes no writes"), "{}", err(&output));
 }
