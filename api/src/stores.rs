@@ -99,7 +99,8 @@ pub enum StoresError {
         "the log holds personal values, and the vault not one key that opens them: the log was \
          imported without its keys, or store.keys_url names another database than before. Bring \
          them with `freehold keys import`, from a file that `freehold keys export` wrote where \
-         they are, or name the database that has them"
+         they are, or name the database that has them; if they are lost for good, see `freehold \
+         keys give-up --help`"
     )]
     NoKeys,
 }

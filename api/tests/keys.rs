@@ -129,6 +129,36 @@ async fn a_log_imported_without_its_keys_is_told_of_and_not_served() {
 }
 
 #[test]
+fn keys_that_are_lost_for_good_are_given_up_when_somebody_says_so() {
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let (from, to) = (Place::on_disk(), Place::on_disk());
+    let (source, store) = (&*from.address(), &*to.address());
+    register_three(source);
+    rows(source, &["events", "export", &file("log")]);
+    rows(source, &["keys", "export", &file("keys")]);
+    rows(store, &["events", "import", &file("log")]);
+    let refused = run(store, &SERVE);
+    assert!(err(&refused).contains("freehold keys give-up"), "{}", err(&refused));
+
+    let asked = run(store, &["keys", "give-up"]);
+    assert_eq!(asked.status.code(), Some(5), "{}", err(&asked));
+    assert!(err(&asked).contains("3 people"), "{}", err(&asked));
+    assert!(found(&run(store, &["doctor"])).contains("keys give-up"), "nothing was done");
+    assert_eq!(rows(store, &["keys", "give-up", "--yes"])[0]["destroyed"], 3);
+
+    assert_eq!(rows(store, &["doctor"])[0]["sound"], true);
+    Serving::start(freehold(store, &SERVE)).register("dan@example.org");
+    assert_eq!(rows(store, &["keys", "give-up", "--yes"])[0]["destroyed"], 0, "Dan has a key");
+    assert_eq!(rows(store, &["keys", "import", &file("keys")])[0]["changed"], 0);
+    let events = rows(store, &["events", "read", "--open"]);
+    let payload = |at: usize| events[at]["payload"].to_string();
+    assert!(!payload(0).contains("ada@example.org"), "{}", payload(0));
+    assert!(payload(3).contains("dan@example.org"), "{}", payload(3));
+    assert_eq!(rows(store, &["doctor"])[0]["sound"], true);
+}
+
+#[test]
 fn an_import_with_another_master_key_leaves_a_new_store_to_the_right_one() {
     let files = tempfile::tempdir().unwrap();
     let file = |name: &str| files.path().join(name).to_str().unwrap().to_owned();

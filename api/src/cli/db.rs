@@ -391,7 +391,8 @@ async fn keyless(stores: &Stores) -> Result<Option<String>, CliError> {
         format!(
             "the vault has neither a key nor a destroyed one of {}, the first of them {first}, \
              whose personal values the log holds and nobody can read: bring the keys with \
-             `freehold keys import`, from a file that `freehold keys export` wrote where they are",
+             `freehold keys import`, from a file that `freehold keys export` wrote where they are; \
+             if they are lost for good, see `freehold keys give-up --help`",
             counted(subjects.len() as u64, "person", "people"),
         )
     });
