@@ -99,7 +99,8 @@ pub enum StoresError {
         "the log holds personal values, and the vault not one key that opens them: the log was \
          imported without its keys, or store.keys_url names another database than before. Bring \
          them with `freehold keys import`, from a file that `freehold keys export` wrote where \
-         they are, or name the database that has them"
+         they are, or name the database that has them; if they are lost for good, see `freehold \
+         keys give-up --help`"
     )]
     NoKeys,
 }
@@ -115,7 +116,11 @@ impl Stores {
     pub async fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
         let stores = Self::open_to_restore(config, further).await?;
         if let Some(keys) = &stores.keys {
-            keys.keep_master_key().await?;
+            let apart = match &stores.backing {
+                Backing::Postgres { databases, .. } => databases.get(1),
+                Backing::Memory | Backing::Sqlite { .. } => None,
+            };
+            keys.keep_master_key().await.map_err(|error| of_vault(apart, error))?;
         }
         Ok(stores)
     }

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 
+use freehold_postgres::{Database, PostgresKeyVault};
 use freehold_test_stores::{MASTER_KEY, Place, Schema};
 use serde_json::{Value, json};
 
@@ -128,6 +129,36 @@ async fn a_log_imported_without_its_keys_is_told_of_and_not_served() {
 }
 
 #[test]
+fn keys_that_are_lost_for_good_are_given_up_when_somebody_says_so() {
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let (from, to) = (Place::on_disk(), Place::on_disk());
+    let (source, store) = (&*from.address(), &*to.address());
+    register_three(source);
+    rows(source, &["events", "export", &file("log")]);
+    rows(source, &["keys", "export", &file("keys")]);
+    rows(store, &["events", "import", &file("log")]);
+    let refused = run(store, &SERVE);
+    assert!(err(&refused).contains("freehold keys give-up"), "{}", err(&refused));
+
+    let asked = run(store, &["keys", "give-up"]);
+    assert_eq!(asked.status.code(), Some(5), "{}", err(&asked));
+    assert!(err(&asked).contains("3 people"), "{}", err(&asked));
+    assert!(found(&run(store, &["doctor"])).contains("keys give-up"), "nothing was done");
+    assert_eq!(rows(store, &["keys", "give-up", "--yes"])[0]["destroyed"], 3);
+
+    assert_eq!(rows(store, &["doctor"])[0]["sound"], true);
+    Serving::start(freehold(store, &SERVE)).register("dan@example.org");
+    assert_eq!(rows(store, &["keys", "give-up", "--yes"])[0]["destroyed"], 0, "Dan has a key");
+    assert_eq!(rows(store, &["keys", "import", &file("keys")])[0]["changed"], 0);
+    let events = rows(store, &["events", "read", "--open"]);
+    let payload = |at: usize| events[at]["payload"].to_string();
+    assert!(!payload(0).contains("ada@example.org"), "{}", payload(0));
+    assert!(payload(3).contains("dan@example.org"), "{}", payload(3));
+    assert_eq!(rows(store, &["doctor"])[0]["sound"], true);
+}
+
+#[test]
 fn an_import_with_another_master_key_leaves_a_new_store_to_the_right_one() {
     let files = tempfile::tempdir().unwrap();
     let file = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
@@ -175,4 +206,20 @@ fn a_database_for_keys_that_is_named_later_is_not_begun_anew() {
     Serving::start(elsewhere(&SERVE)).register("dan@example.org");
     let finding = found(&run(store, &["doctor"]));
     assert!(finding.contains("1 person"), "the last key is in the other database: {finding}");
+}
+
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_database_for_keys_that_takes_no_writes_is_named() {
+    let (log, keys) = (Schema::new(), Schema::new());
+    let made = Database::at(&keys.url()).unwrap();
+    PostgresKeyVault::open_to_restore(made, &MASTER_KEY).await.unwrap();
+    let keys = format!("{}&options[default_transaction_read_only]=on", keys.url());
+
+    let mut command = freehold(&log.url(), &SERVE);
+    let output = command.env("FREEHOLD__STORE__KEYS_URL", keys).output().unwrap();
+
+    assert_eq!(output.status.code(), Some(6), "{}", err(&output));
+    assert!(err(&output).contains("store.keys_url: "), "{}", err(&output));
+    assert!(err(&output).contains("takes no writes"), "{}", err(&output));
 }

@@ -49,9 +49,20 @@ fn verify(store: &str) {
     assert_eq!(rows(store, &["doctor"])[0]["findings"], json!([]));
 }
 
+/// A process that is killed with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server that is killed with the test.
 struct Serving {
-    child: Child,
+    process: Running,
     address: String,
 }
 
@@ -62,11 +73,12 @@ impl Serving {
 
     fn start_telling(store: &str, log: Stdio) -> Self {
         let mut command = freehold(store, &["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut process = Running(child);
         let mut first = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let address = first.trim().strip_prefix("listening on http://").unwrap().to_owned();
-        Self { child, address }
+        Self { process, address }
     }
 
     /// The status and the body of an answer; an error where the server is gone.
@@ -127,16 +139,8 @@ impl Serving {
 
     fn kill(&mut self) {
         // `kill -9`, of this process alone.
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
     }
 }
 
@@ -200,7 +204,8 @@ fn a_server_that_is_killed_under_an_import_costs_nothing() {
     let head = || rows(store, &["db", "status"])[0]["logs"][0]["position"].as_u64().unwrap();
 
     rows(store, &["db", "migrate"]);
-    let mut importing = freehold(store, &import).stdout(Stdio::null()).spawn().unwrap();
+    let importing = freehold(store, &import).stdout(Stdio::null()).spawn().unwrap();
+    let mut importing = Running(importing);
     let began = Instant::now();
     while head() < 2_000 {
         assert!(began.elapsed() < SOON);
@@ -208,7 +213,7 @@ fn a_server_that_is_killed_under_an_import_costs_nothing() {
     server.kill9().unwrap();
     std::thread::sleep(Duration::from_millis(500));
     server.start_again().unwrap();
-    importing.wait().unwrap();
+    importing.0.wait().unwrap();
     rows(store, &import);
 
     assert_eq!(head(), 2 * 6_000, "each is registered once and has one listing");
@@ -237,13 +242,14 @@ fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
         serving.ask("POST", "/api/events/property", &item).unwrap().0
     };
     assert_eq!(send("before"), 202);
-    let mut tail = freehold(store, &["events", "tail", "--after", "0"])
+    let tail = freehold(store, &["events", "tail", "--after", "0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let told = BufReader::new(tail.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let mut events = BufReader::new(tail.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut tail = Running(tail);
+    let told = BufReader::new(tail.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut events = BufReader::new(tail.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut next = || {
         let event: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
         event["position"].as_u64().unwrap()
@@ -263,9 +269,9 @@ fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
     assert_eq!((view(), send("after")), (202, 202));
 
     assert_eq!([next(), next()], [3, 4]);
-    let id = tail.id().to_string();
+    let id = tail.0.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-    assert_eq!(tail.wait().unwrap().code(), Some(0));
+    assert_eq!(tail.0.wait().unwrap().code(), Some(0));
     let told: Vec<String> = told.collect();
     let [gone, back] = &told[..] else { panic!("{told:?}") };
     assert!(gone.starts_with("waiting, after 2: "), "{gone}");
@@ -412,8 +418,8 @@ struct Client(String);
 
 impl Client {
     fn with<T>(&self, send: impl FnOnce(&Serving) -> T) -> T {
-        let child = Command::new("true").spawn().unwrap();
-        send(&Serving { child, address: self.0.clone() })
+        let process = Running(Command::new("true").spawn().unwrap());
+        send(&Serving { process, address: self.0.clone() })
     }
 }
 

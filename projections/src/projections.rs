@@ -397,8 +397,8 @@ impl Kept {
         }
         fill.phase.send_replace(Phase::Swapping);
         self.drop_retired_but(&generation, generations).await?;
-        self.activate(&mut follower, &generation).await?;
-        if events > 0 {
+        let activated = self.activate(&mut follower, &generation).await?;
+        if activated && events > 0 {
             info!(projection = self.name(), generation = generation.number, "activated");
         }
         Ok(())
@@ -504,26 +504,36 @@ impl Kept {
         if was_live {
             self.start();
         }
-        swapped?;
-        info!(projection = self.name(), generation = generation.number, "activated");
+        if swapped? {
+            info!(projection = self.name(), generation = generation.number, "activated");
+        }
         Ok(())
     }
 
-    /// Makes readers see a generation, once it has what they see until then. It goes on as long as
-    /// another process is faster; not if the log does not have what they see.
+    /// Makes readers see a generation, once it has what they see until then; whether it was not
+    /// told to stop before. It goes on as long as another process is faster; not if the log does
+    /// not have what they see.
     async fn activate(
         &self,
         follower: &mut Follower,
         generation: &GenerationId,
-    ) -> Result<(), ProjectionError> {
+    ) -> Result<bool, ProjectionError> {
         let mut stood_at = None;
         loop {
             match self.engine.models.activate(generation.clone()).await {
                 Err(ReadModelError::Behind { checkpoint, .. }) if stood_at != Some(checkpoint) => {
                     stood_at = Some(checkpoint);
-                    follower.follow(Until::CaughtUp).await?;
+                    if follower.follow(Until::CaughtUp).await?.is_some() {
+                        continue;
+                    }
+                    // An order came before it was there.
+                    match follower.follow_and_retry(Until::CaughtUp).await {
+                        Ended::There => {}
+                        Ended::Stopped => return Ok(false),
+                        Ended::Gone => return Err(HandleError::Gone.into()),
+                    }
                 }
-                activated => return Ok(activated?),
+                activated => return activated.map(|()| true).map_err(Into::into),
             }
         }
     }

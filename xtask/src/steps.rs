@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use freehold_servers::{Options, PINNED, Postgres, Release, URL};
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
         println!("== cargo test");
         let mut test = cargo(root);
         test.args(["test", "--workspace", "--no-fail-fast"]);
-        let ignored = run_tests(&mut test, tally)?;
+        let ignored = run_tests(&mut test, tally)?.ignored;
         tally.skip(ignored, "tests marked ignored, and all that run on PostgreSQL too (--quick)");
         return Ok(());
     }
@@ -56,22 +56,26 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
     let pinned = Postgres::start(&Options { release: release.clone(), ..Options::default() });
     let pinned = pinned.with_context(|| format!("no PostgreSQL {PINNED} for tests"))?;
     let programs = programs(root)?;
+    let on_stores = commands(&programs, root, &ON_STORES)?;
+    let on_postgres = commands(&programs, root, &ON_POSTGRES)?;
     let mut waiting = Vec::new();
     for (release, server) in [(&Release::wanted(), &newest), (&release, &pinned)] {
-        for mut test in commands(&programs, root, &WITH_WAITING) {
+        let mut started = Vec::new();
+        for mut test in commands(&programs, root, &WITH_WAITING)? {
             release.tell(test.args(["--include-ignored", WAITING]).env(URL, server.url()));
-            waiting.push(start(&mut test)?);
+            started.push(start(&mut test)?);
         }
+        waiting.push(started);
     }
 
     println!("== cargo test");
     let mut test = cargo(root);
     test.args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"]);
-    run_tests(test.args(["--skip", WAITING]).env(URL, newest.url()), tally)?;
+    let left = run_tests(test.args(["--skip", WAITING]).env(URL, newest.url()), tally)?.filtered;
 
     println!("== tests of {}, with the stores on PostgreSQL", ON_STORES.join(", "));
     let mut again = Tally::default();
-    for mut test in commands(&programs, root, &ON_STORES) {
+    for mut test in on_stores {
         // Those marked ignored need no store, or a server of their own.
         test.args(["--skip", "embedded::"]);
         run_tests(test.env(STORE, "postgres").env(URL, newest.url()), &mut again)?;
@@ -79,14 +83,29 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
     tally.add("with the stores on PostgreSQL", again);
 
     println!("== tests that need PostgreSQL, on {PINNED}");
-    for mut test in commands(&programs, root, &ON_POSTGRES) {
+    for mut test in on_postgres {
         release.tell(test.args(["--ignored", "--skip", WAITING]));
         run_tests(test.env(URL, pinned.url()), tally)?;
     }
 
     println!("== tests that waited beside the others");
-    for test in waiting {
-        finish(test, tally)?;
+    for started in waiting {
+        finish_waiting(started, left, tally)?;
+    }
+    Ok(())
+}
+
+/// Ends the tests that waited: they must be all that the others left out.
+fn finish_waiting(started: Vec<Started>, left: u64, tally: &mut Tally) -> anyhow::Result<()> {
+    let mut ran = 0;
+    for test in started {
+        ran += finish(test, tally)?.ran;
+    }
+    if ran != left {
+        tally.fail(format!(
+            "of {left} tests in modules {WAITING} {ran} ran: those of {} alone are started",
+            WITH_WAITING.join(", ")
+        ));
     }
     Ok(())
 }
@@ -120,24 +139,50 @@ fn programs(root: &Path) -> anyhow::Result<Vec<Program>> {
 }
 
 /// The programs of the crates in some folders, each started as cargo does.
-fn commands(programs: &[Program], root: &Path, folders: &[&str]) -> impl Iterator<Item = Command> {
-    let wanted = |program: &&Program| folders.iter().any(|name| program.folder == root.join(name));
-    programs.iter().filter(wanted).map(|program| {
-        let mut command = Command::new(&program.file);
-        command.current_dir(&program.folder);
-        command
-    })
+///
+/// - Errors: a folder without any, as one that was renamed; its tests would be missed by nobody.
+fn commands(programs: &[Program], root: &Path, folders: &[&str]) -> anyhow::Result<Vec<Command>> {
+    let mut commands = Vec::new();
+    for folder in folders.iter().map(|name| root.join(name)) {
+        let before = commands.len();
+        let inside = programs.iter().filter(|program| program.folder == folder);
+        commands.extend(inside.map(|program| {
+            let mut command = Command::new(&program.file);
+            command.current_dir(&program.folder);
+            command
+        }));
+        ensure!(commands.len() > before, "there are no test programs in {}", folder.display());
+    }
+    Ok(commands)
 }
 
-/// Runs tests, counts their results, and answers how many are marked ignored.
-fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<u64> {
+/// Runs tests and counts their results.
+fn run_tests(test: &mut Command, tally: &mut Tally) -> anyhow::Result<Counts> {
     finish(start(test)?, tally)
 }
 
-/// Tests that run.
+/// How many tests ran, and how many did not.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    ran: u64,
+    /// Marked so, and not asked for.
+    ignored: u64,
+    /// Left out by name.
+    filtered: u64,
+}
+
+/// Tests that run; they end with this value.
 struct Started {
     program: String,
     process: Child,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // They have ended by themselves unless something failed here.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 fn start(test: &mut Command) -> anyhow::Result<Started> {
@@ -147,30 +192,32 @@ fn start(test: &mut Command) -> anyhow::Result<Started> {
     Ok(Started { program, process })
 }
 
-/// Prints what tests say until they end, and does with it what [`run_tests`] says.
-fn finish(test: Started, tally: &mut Tally) -> anyhow::Result<u64> {
-    let Started { program, process: mut test } = test;
-    println!("-- {program}");
-    let output = test.stdout.take().context("the tests have no output")?;
-    let (mut finished, mut failed, mut ignored) = (0, false, 0);
+/// Prints what tests say until they end, and counts their results.
+fn finish(mut test: Started, tally: &mut Tally) -> anyhow::Result<Counts> {
+    println!("-- {}", test.program);
+    let output = test.process.stdout.take().context("the tests have no output")?;
+    let (mut finished, mut failed, mut counts) = (0, false, Counts::default());
     for line in BufReader::new(output).lines() {
         let line = line.context("the tests' output broke off")?;
         println!("{line}");
-        if let Some(counts) = line.strip_prefix("test result: ") {
+        if let Some(result) = line.strip_prefix("test result: ") {
             finished += 1;
-            tally.pass(count(counts, "passed")?);
-            ignored += count(counts, "ignored")?;
+            let passed = count(result, "passed")?;
+            tally.pass(passed);
+            counts.ran += passed + count(result, "failed")?;
+            counts.ignored += count(result, "ignored")?;
+            counts.filtered += count(result, "filtered out")?;
         } else if let Some(name) = failed_test(&line) {
             failed = true;
             tally.fail(name);
         }
     }
-    let status = test.wait().context("the tests did not end")?;
+    let status = test.process.wait().context("the tests did not end")?;
     // A test binary that dies prints no result line; a workspace that does not build, none at all.
     if !status.success() && (finished == 0 || !failed) {
-        tally.fail(format!("{program}: it did not build, or a test binary died"));
+        tally.fail(format!("{}: it did not build, or a test binary died", test.program));
     }
-    Ok(ignored)
+    Ok(counts)
 }
 
 /// The name in `test name ... FAILED`.
@@ -188,15 +235,58 @@ fn count(counts: &str, word: &str) -> anyhow::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, failed_test};
+    use std::process::ExitCode;
+
+    use super::*;
+
+    /// A program that answers as one of tests does.
+    fn says(result: &str) -> Command {
+        let mut command = Command::new("echo");
+        command.arg(format!("test result: {result}; finished in 0.00s"));
+        command
+    }
 
     #[test]
     fn counts_come_out_of_the_result_line() {
-        let line = "FAILED. 13 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished";
+        let line = "FAILED. 13 passed; 2 failed; 1 ignored; 0 measured; 4 filtered out; finished";
         assert_eq!(count(line, "passed").unwrap(), 13);
         assert_eq!(count(line, "ignored").unwrap(), 1);
         assert!(count("something else", "passed").is_err());
         assert_eq!(failed_test("test a::b ... FAILED"), Some("a::b"));
         assert_eq!(failed_test("test a::b ... ok"), None);
+        let counts = run_tests(&mut says(line), &mut Tally::default()).unwrap();
+        assert_eq!(counts, Counts { ran: 15, ignored: 1, filtered: 4 });
+    }
+
+    #[test]
+    fn a_folder_without_tests_is_told_of() {
+        let of = |folder: &str| Program { file: "tests".into(), folder: folder.into() };
+        let programs = [of("/here/api"), of("/here/api"), of("/here/tests")];
+        let found = |folders: &[&str]| commands(&programs, Path::new("/here"), folders);
+        assert_eq!(found(&["api", "tests"]).unwrap().len(), 3);
+        let error = found(&["api", "renamed"]).unwrap_err().to_string();
+        assert!(error.contains("/here/renamed"), "{error}");
+    }
+
+    #[test]
+    fn tests_that_were_left_to_those_that_wait_and_not_run_there_are_a_failure() {
+        for (left, ends) in [(2, ExitCode::SUCCESS), (3, ExitCode::FAILURE), (0, ExitCode::FAILURE)]
+        {
+            let mut tally = Tally::default();
+            let result = "ok. 2 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out";
+            let started = vec![start(&mut says(result)).unwrap()];
+            finish_waiting(started, left, &mut tally).unwrap();
+            assert_eq!(tally.finish(), ends, "{left}");
+        }
+    }
+
+    #[test]
+    fn tests_that_nobody_waits_for_end() {
+        let started = start(Command::new("sleep").arg("600")).unwrap();
+        let id = started.process.id().to_string();
+        let runs = || Command::new("kill").args(["-0", &id]).status().unwrap().success();
+        assert!(runs());
+        drop(started);
+        assert!(!runs());
     }
 }

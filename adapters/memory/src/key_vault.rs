@@ -11,6 +11,7 @@ use uuid::Uuid;
 /// Keys that live as long as this value.
 pub struct MemoryKeyVault {
     master: [u8; 32],
+    hashing: MasterKey,
     subjects: Mutex<Subjects>,
 }
 
@@ -31,7 +32,7 @@ impl Default for MemoryKeyVault {
 impl MemoryKeyVault {
     /// An empty vault; the same master key gives the same keyed hashes.
     pub fn new(master: [u8; 32]) -> Self {
-        Self { master, subjects: Mutex::default() }
+        Self { master, hashing: MasterKey::new(&master), subjects: Mutex::default() }
     }
 
     fn subjects(&self) -> MutexGuard<'_, Subjects> {
@@ -76,6 +77,6 @@ impl KeyVault for MemoryKeyVault {
     }
 
     fn keyed_hash(&self, purpose: &str, text: &[u8]) -> KeyedHash {
-        MasterKey::new(&self.master).keyed_hash(purpose, text)
+        self.hashing.keyed_hash(purpose, text)
     }
 }

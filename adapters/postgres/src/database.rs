@@ -654,7 +654,8 @@ fn without_empty_host(url: &str) -> Cow<'_, str> {
     };
     let mut translated = format!("{scheme}://{rest}");
     let port = port.strip_prefix(':').filter(|port| !port.is_empty());
-    let parameters = [("user", Some(user)), ("password", password), ("port", port)];
+    let user = Some(user).filter(|user| !user.is_empty());
+    let parameters = [("user", user), ("password", password), ("port", port)];
     for (name, value) in parameters {
         let Some(value) = value else { continue };
         translated.push(if translated.contains('?') { '&' } else { '?' });
@@ -748,6 +749,12 @@ mod tests {
         assert_eq!(database.options.get_database(), Some("flats"));
         let all = without_empty_host("postgres://ann:p%40&s@:5433/flats");
         assert_eq!(all, "postgres:///flats?user=ann&password=p%40%26s&port=5433");
+        // Without a name, who logs in is who it would be without a login.
+        let nameless = without_empty_host("postgres://:secret@/flats");
+        assert_eq!(nameless, "postgres:///flats?password=secret");
+        let default = PgConnectOptions::new().get_username().to_owned();
+        let nameless = Database::at("postgres://:secret@/flats").unwrap();
+        assert_eq!(nameless.options.get_username(), default);
         for other in ["postgres:///flats?host=/run", "postgres://ann@host/flats", "postgres://ann@"]
         {
             assert!(Database::at(other).is_ok(), "{other}");

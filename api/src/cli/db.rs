@@ -174,24 +174,38 @@ impl Db {
                 Self::Migrate => {
                     let config = global.load([])?.config;
                     // Only what lacks nothing opens like this.
-                    let current = match Stores::open_read_only(&config).await {
+                    let before = match Stores::open_read_only(&config).await {
                         Ok(stores) => {
                             stores.close().await;
-                            true
+                            Ok(())
                         }
-                        Err(_) => false,
+                        Err(error) => Err(error),
                     };
                     Stores::open(&config).await?.close().await;
-                    global.output().note(match current {
-                        true => "the stores are current, nothing was migrated",
-                        false => "the stores were made or migrated, and are current",
-                    });
+                    global.output().note(made_or_migrated(before));
                     Ok(())
                 }
                 Self::Status => status(global).await,
                 Self::Fence { log, dry_run } => fence(global, log, dry_run).await,
             }
         })
+    }
+}
+
+/// What opening stores to write did, by how they could be opened to read before.
+fn made_or_migrated(before: Result<(), StoresError>) -> &'static str {
+    match before {
+        Ok(()) => "the stores are current, nothing was migrated",
+        Err(
+            StoresError::Nothing(_)
+            | StoresError::Open(freehold_sqlite::OpenError::OlderSchema { .. })
+            | StoresError::Postgres {
+                source: OpenError::Nothing | OpenError::OlderSchema { .. },
+                ..
+            },
+        ) => "the stores were made or migrated, and are current",
+        // It may have been gone for a moment.
+        Err(_) => "the stores are current",
     }
 }
 
@@ -362,7 +376,7 @@ async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
         found.extend(ahead.map(|generation| {
             format!(
                 "generation {} of {name} is at position {}, beyond the end of the log {} at \
-                 {head}: run `freehold projection rebuild {name}`",
+                 {head}: remove the read models; README.md, Operate, says how",
                 generation.id.number, generation.checkpoint, status.log
             )
         }));
@@ -377,7 +391,8 @@ async fn keyless(stores: &Stores) -> Result<Option<String>, CliError> {
         format!(
             "the vault has neither a key nor a destroyed one of {}, the first of them {first}, \
              whose personal values the log holds and nobody can read: bring the keys with \
-             `freehold keys import`, from a file that `freehold keys export` wrote where they are",
+             `freehold keys import`, from a file that `freehold keys export` wrote where they are; \
+             if they are lost for good, see `freehold keys give-up --help`",
             counted(subjects.len() as u64, "person", "people"),
         )
     });
@@ -440,5 +455,21 @@ impl From<StoresError> for CliError {
             error => error.to_string(),
         };
         Self::new(exit, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_that_could_not_be_read_for_a_moment_are_not_said_to_have_been_migrated() {
+        let gone = || OpenError::Full { at: "db".into(), source: sqlx::Error::PoolTimedOut };
+        let gone = StoresError::Postgres { key: "store.keys_url", source: gone() };
+        assert_eq!(made_or_migrated(Err(gone)), "the stores are current");
+        let old = StoresError::Postgres { key: "store.keys_url", source: OpenError::Nothing };
+        for lacking in [StoresError::Nothing("./data".into()), old] {
+            assert!(made_or_migrated(Err(lacking)).contains("were made or migrated"));
+        }
     }
 }

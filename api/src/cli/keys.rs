@@ -1,18 +1,21 @@
-//! `freehold keys`: the keys of people, to another store.
+//! `freehold keys`: the keys of people, to another store or given up.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use freehold_ports::WrappedKey;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::output::counted;
 use super::transfer::{NewFile, open};
 use super::{CliError, Global, Row};
-use crate::stores::Stores;
+use crate::sealed::subjects_without_keys;
+use crate::stores::{Stores, StoresError};
 use crate::transfer::{KeysMoved, TransferError, export_keys, import_keys};
 
-/// Move the keys of people to another store, wrapped by the master key as they are stored.
+/// Move the keys of people to another store, wrapped by the master key as they are stored, or give
+/// up those that are lost.
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
     /// Write every key to a file; keep it apart from the log, as a backup of both can be read with
@@ -27,6 +30,13 @@ pub(super) enum Keys {
         /// The file that `keys export` wrote
         file: PathBuf,
     },
+    /// Give up keys that are lost for good: those of people whose personal values the log holds and
+    /// who have neither a key here nor a destroyed one
+    ///
+    /// They are as destroyed from then on: those values stay unreadable, nothing personal is stored
+    /// about these people again, and no `keys import` brings their keys back. Stop all servers, and
+    /// look for a file that `keys export` wrote before.
+    GiveUp,
 }
 
 impl Row for KeysMoved {
@@ -74,9 +84,44 @@ impl Keys {
                     Ok(moved)
                 })?
             }
+            Self::GiveUp => {
+                let config = global.load([])?.config;
+                super::block_on(async {
+                    let stores = Stores::open_to_restore(&config, &[]).await?;
+                    let given_up = give_up(global, &stores).await;
+                    stores.close().await;
+                    given_up
+                })?
+            }
         };
         let mut rows = global.output().rows();
         rows.write(&moved)?;
         Ok(rows.finish()?)
     }
+}
+
+/// Leaves tombstones for everybody whose key is missing.
+async fn give_up(global: &Global, stores: &Stores) -> Result<KeysMoved, CliError> {
+    let vault = stores.keys.as_ref().ok_or(TransferError::InMemory)?;
+    let missing = Vec::from_iter(subjects_without_keys(stores).await?);
+    let mut given_up = KeysMoved::default();
+    if missing.is_empty() {
+        global.output().note("nobody's key is missing");
+        return Ok(given_up);
+    }
+    global.output().confirm(&format!(
+        "give up the keys of {} for good, whose personal values then nobody ever reads",
+        counted(missing.len() as u64, "person", "people"),
+    ))?;
+    vault.keep_master_key().await.map_err(StoresError::from)?;
+    for missing in missing.chunks(1_000) {
+        // The answer took its time: a key may have come meanwhile.
+        let came = stores.vault.keys_for_reading(missing).await.map_err(StoresError::from)?;
+        let missing = missing.iter().filter(|subject| !came.contains_key(*subject));
+        let lost = missing.map(|subject| WrappedKey { subject: *subject, wrapped: None });
+        given_up.changed +=
+            vault.restore_keys(lost.collect()).await.map_err(TransferError::from)?;
+    }
+    (given_up.keys, given_up.destroyed) = (given_up.changed, given_up.changed);
+    Ok(given_up)
 }

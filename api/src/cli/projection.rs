@@ -308,6 +308,8 @@ impl From<ProjectionError> for CliError {
             ProjectionError::Unknown(_) => Exit::NotFound,
             ProjectionError::Busy(_) => Exit::Conflict,
             ProjectionError::NoEarlier(_) | ProjectionError::OtherVersion { .. } => Exit::Refused,
+            // No later try helps where the log does not have what readers see.
+            ProjectionError::ReadModels(ReadModelError::Behind { .. }) => Exit::Refused,
             ProjectionError::Stopped(_) | ProjectionError::Ended => Exit::Failure,
             ProjectionError::ReadModels(_) => Exit::Unavailable,
         };

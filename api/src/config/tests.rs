@@ -59,7 +59,7 @@ fn a_file_that_is_no_toml_is_told_of_by_its_place_and_not_by_what_stands_there()
         ("url = 'postgres://ann:hunter2@db/flats", "line 2, column "),
         ("url = postgres://ann:hunter2@db/flats", "line 2, column 7"),
         ("url = \"postgres://ann:hunter2\\@db/flats\"", "line 2, column "),
-        ("hunter2 = 1\nhunter3 = 1\nhunter3 = 2", "line 4, column 1"),
+        ("other = 1\nhunter2 = 1\nhunter2 = 2", "line 4, column 1"),
     ] {
         let (_folder, sources) = with_file(&format!("[store]\n{line}\n"));
         let said = sources.load().unwrap_err().to_string();

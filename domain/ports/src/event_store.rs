@@ -279,7 +279,7 @@ pub enum AppendError {
     /// was stored.
     #[error(
         "this process takes no more writes to the log {log}, which has another history since; \
-         send it to another process, or restart this one"
+         send it to another one, or restart this process"
     )]
     Fenced {
         /// The log.

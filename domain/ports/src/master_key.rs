@@ -81,17 +81,44 @@ mod tests {
 
     const SUBJECT: SubjectId = SubjectId(Uuid::from_u128(1));
 
+    const KEPT: [u8; 32] = [0x5a; 32];
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
     /// Made by a release in use: a vault opens for as long as this passes.
     #[test]
     fn what_vaults_keep_is_known_again() {
-        let kept = "9d5970166c4aec55db0b29cca1047116b128f5d6705f4f750177f626a1ed825cb2a00910264af68f\
-                    551891feddf9c701ec61fe6900eb44243214";
-        let byte = |at: usize| u8::from_str_radix(&kept[at..at + 2], 16).unwrap();
-        let check_value: Vec<u8> = (0..kept.len()).step_by(2).map(byte).collect();
-        MasterKey::new(&[0x5a; 32]).check(&check_value).unwrap();
+        let check_value = bytes(
+            "9d5970166c4aec55db0b29cca1047116b128f5d6705f4f750177f626a1ed825cb2a00910264af68f\
+             551891feddf9c701ec61fe6900eb44243214",
+        );
+        MasterKey::new(&KEPT).check(&check_value).unwrap();
 
         let refused = MasterKey::new(&[7; 32]).check(&check_value);
         assert!(matches!(refused, Err(VaultError::WrongMasterKey)));
+    }
+
+    /// Wrapped by another implementation of the same ciphers.
+    #[test]
+    fn a_key_that_is_kept_opens() {
+        let wrapped = bytes(
+            "000102030405060708090a0b0c0d0e0f10111213141516172a6bae4a1a818eeb0264ec7e312f6a65\
+             e1cbc8ca045e03870d8c7f40e046de2cc650ebc51f350f4c4c3afd9c58e0f37e",
+        );
+        let key = MasterKey::new(&KEPT).unwrap_key(SUBJECT, &wrapped).unwrap();
+        assert_eq!(key.0, [7; 32]);
+    }
+
+    /// Hashed by another implementation: people are found by their e-mail address, commands that
+    /// are repeated recognised and exported files taken for as long as this passes.
+    #[test]
+    fn what_was_hashed_is_known_again() {
+        let hash = MasterKey::new(&KEPT).keyed_hash("email", b"ada@example.org");
+        let known = bytes("d7b7417d7553ace9ada417e87bbd57184e5448a4f812781d83d1a560bfa30b85");
+        assert_eq!(hash.0[..], known);
     }
 
     #[test]

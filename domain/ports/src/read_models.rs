@@ -349,7 +349,8 @@ pub enum ReadModelError {
     /// Readers would go back in time.
     #[error(
         "generation {} of {} stands at {checkpoint}, and readers see {active}; let it catch up, or \
-         remove the read models if the log was restored to an earlier state",
+         remove the read models if the log was restored to an earlier state: README.md, Operate, \
+         says how",
         generation.number,
         generation.projection
     )]

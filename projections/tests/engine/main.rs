@@ -633,6 +633,58 @@ async fn the_generation_to_go_back_to_is_kept_when_another_process_activates_fir
     assert_eq!(versions, [(1, GenerationState::Retired), (2, GenerationState::Active)]);
 }
 
+/// An order that comes while a swap waits for what another process has added is no failure: whoever
+/// is told to stop ends, and whoever is paused goes on later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_in_the_middle_of_a_swap_is_obeyed_and_no_failure() {
+    for stops in [true, false] {
+        let shop = Shop::new();
+        let log = shop.log().await;
+        append(&*log, &Dice::new(32).events(100)).await;
+        shop.settled::<1>(&log).await;
+        let models = Swapping::new(shop.models().await);
+        let second = Arc::new(engine(log.clone(), models.clone(), Shelves::<2>::default()));
+        second.start();
+        tokio::time::timeout(SOON, models.0.meet()).await.unwrap();
+        append(&*log, &Dice::new(33).events(10)).await;
+        shop.settled::<1>(&log).await;
+
+        if stops {
+            let stopping = tokio::spawn({
+                let second = second.clone();
+                async move { second.stop().await }
+            });
+            // The order is given before the first wait.
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            models.0.meet().await;
+            tokio::time::timeout(SOON, stopping).await.unwrap().unwrap();
+            assert_eq!(models.0.activations(), 1, "it was tried again though nothing had changed");
+            continue;
+        }
+        second.pause("shelves").unwrap();
+        models.0.meet().await;
+        let began = Instant::now();
+        let mut live = second.live("shelves").unwrap();
+        loop {
+            let status = second.statuses().remove(0);
+            let failed = matches!(status.live.state, SubscriptionState::Failed(_));
+            assert!(!failed && began.elapsed() < SOON, "{status:?}");
+            if status.building.is_some_and(|fill| fill.status.state == SubscriptionState::Paused) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        second.resume("shelves").unwrap();
+        let up = live.wait_for(|status| status.state == SubscriptionState::Live);
+        tokio::time::timeout(SOON, up).await.unwrap().unwrap();
+        second.stop().await;
+        let generations = models.generations("shelves").await.unwrap();
+        let versions: Vec<_> = generations.iter().map(|g| (g.version, g.state)).collect();
+        assert_eq!(versions, [(1, GenerationState::Retired), (2, GenerationState::Active)]);
+    }
+}
+
 /// A generation that is dropped while it is filled is no reason to wait for it for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_dropped_while_it_is_filled_is_begun_again() {

@@ -23,6 +23,7 @@ use freehold_projections::{
     TypedRow, read_model,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::sync::Barrier;
 
 /// What happens in the shop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -565,5 +566,43 @@ impl InterposedModels for Overtaken {
             self.models.activate(filled.id.clone()).await?;
         }
         Ok(generations)
+    }
+}
+
+/// Read models that ask before the first generation is activated.
+pub(crate) struct Swapping {
+    models: Arc<dyn ReadModels>,
+    asking: Barrier,
+    activations: AtomicU64,
+}
+
+impl Swapping {
+    pub(crate) fn new(models: Arc<dyn ReadModels>) -> Arc<Interposed<Self>> {
+        let (asking, activations) = (Barrier::new(2), AtomicU64::new(0));
+        Arc::new(Interposed(Self { models, asking, activations }))
+    }
+
+    /// Once to learn that somebody asks, once to answer.
+    pub(crate) async fn meet(&self) {
+        self.asking.wait().await;
+    }
+
+    pub(crate) fn activations(&self) -> u64 {
+        self.activations.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl InterposedModels for Swapping {
+    fn behind(&self) -> &dyn ReadModels {
+        &*self.models
+    }
+
+    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        if self.activations.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.meet().await;
+            self.meet().await;
+        }
+        self.models.activate(generation).await
     }
 }

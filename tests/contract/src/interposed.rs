@@ -141,6 +141,11 @@ pub trait InterposedModels: Send + Sync {
         self.behind().generations(projection).await
     }
 
+    /// As [`ReadModels::activate`].
+    async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
+        self.behind().activate(generation).await
+    }
+
     /// As [`ReadModels::fetch`].
     async fn fetch(
         &self,
@@ -198,7 +203,7 @@ impl<T: InterposedModels> ReadModels for Interposed<T> {
     }
 
     async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError> {
-        self.0.behind().activate(generation).await
+        self.0.activate(generation).await
     }
 
     async fn reopen(&self, generation: GenerationId) -> Result<(), ReadModelError> {
