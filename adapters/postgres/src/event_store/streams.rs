@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use freehold_ports::{ReadError, RecordedEvent, StreamId, StreamVersion};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgDatabaseError, PgPool, PgRow, PgSeverity};
 use tokio::sync::oneshot;
 
 use super::LogRow;
@@ -142,7 +142,8 @@ impl Streams {
     }
 
     /// Asks, and once more on another connection if that one fails: it may have been cut long ago,
-    /// and many wait for the answer.
+    /// and many wait for the answer. What the server refuses it is not asked again: it said so in
+    /// a session that goes on, and it may have too much to do already.
     async fn answered(
         &self,
         connection: &mut Option<PoolConnection<Postgres>>,
@@ -152,7 +153,7 @@ impl Streams {
             Ok(told) => return Ok(told),
             Err(error) => error,
         };
-        if !close(connection) {
+        if is_refused(&error) || !close(connection) {
             return Err(error);
         }
         self.together(connection, batch).await
@@ -234,6 +235,14 @@ fn close(connection: &mut Option<PoolConnection<Postgres>>) -> bool {
     was_open
 }
 
+/// Whether the server refused what it was asked, in a session that goes on.
+fn is_refused(error: &ReadError) -> bool {
+    let ReadError::Unavailable { source } = error else { return false };
+    let Some(sqlx::Error::Database(said)) = source.downcast_ref() else { return false };
+    let said = said.try_downcast_ref::<PgDatabaseError>();
+    said.is_some_and(|said| matches!(said.severity(), PgSeverity::Error))
+}
+
 fn place_of(row: &PgRow) -> Result<usize, ReadError> {
     Ok(bigint(row, PLACE)? as usize - 1)
 }
@@ -293,7 +302,9 @@ impl Reading {
                     }
                 }
                 Err(error) => {
-                    close(&mut connection);
+                    if !is_refused(&error) {
+                        close(&mut connection);
+                    }
                     let source = std::error::Error::source(&error);
                     let why = source.map_or_else(|| error.to_string(), ToString::to_string);
                     for (_, answers) in batch.asked {
