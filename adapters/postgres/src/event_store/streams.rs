@@ -328,14 +328,17 @@ impl Reading {
 }
 
 impl Drop for Reading {
-    /// A task that ends before its time takes with it what waits: nobody waits for one that is gone.
+    /// The last task that ends before its time takes with it what waits: nobody waits for one that
+    /// is gone.
     fn drop(&mut self) {
         if !self.done {
             let mut state = self.of.state();
             state.tasks -= 1;
-            let dropped = mem::take(&mut state.waiting);
-            drop(state);
-            drop(dropped);
+            if state.tasks == 0 {
+                let dropped = mem::take(&mut state.waiting);
+                drop(state);
+                drop(dropped);
+            }
         }
     }
 }
@@ -374,8 +377,10 @@ mod tests {
         let (answer, told) = oneshot::channel();
         let (asked, _) = about("note-1", 1);
         streams.state().waiting.push_back((asked, answer));
-        streams.state().tasks = 1;
+        streams.state().tasks = 2;
 
+        drop(Reading { of: streams.clone(), done: false });
+        assert_eq!(streams.state().waiting.len(), 1, "the other task answers it");
         drop(Reading { of: streams.clone(), done: false });
 
         assert!(told.await.is_err());
