@@ -130,7 +130,16 @@ impl Streams {
         let (answer, told) = oneshot::channel();
         let mut state = self.state();
         if state.waiting.len() >= WAITING {
-            return Err(ReadError::Unavailable { source: "too many streams are asked for".into() });
+            // Who went away makes room.
+            state.waiting.retain(|(_, answer)| !answer.is_closed());
+        }
+        if state.waiting.len() >= WAITING {
+            metrics::counter!("freehold_stream_reads_refused_total").increment(1);
+            let why = format!(
+                "{WAITING} callers wait to read streams already; the server answers too slowly \
+                 for more: see what it waits for, or ask again later"
+            );
+            return Err(ReadError::Unavailable { source: why.into() });
         }
         state.waiting.push_back((asked, answer));
         if state.tasks < self.pool.options().get_max_connections() {
@@ -385,6 +394,22 @@ mod tests {
 
         assert!(told.await.is_err());
         assert_eq!(streams.state().tasks, 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_until_somebody_went_away() {
+        let streams = nowhere();
+        let ask = || streams.ask(about("note-1", 1).0);
+        // As many as there may be; they do not come to an end.
+        streams.state().tasks = streams.pool.options().get_max_connections();
+        let mut told: Vec<_> = (0..WAITING).map(|_| ask().unwrap()).collect();
+
+        let refused = std::error::Error::source(&ask().err().unwrap()).unwrap().to_string();
+        assert!(refused.starts_with("8192 callers wait"), "{refused}");
+
+        told.truncate(WAITING / 2);
+        let _later = ask().unwrap();
+        assert_eq!(streams.state().waiting.len(), WAITING / 2 + 1);
     }
 
     #[test]
