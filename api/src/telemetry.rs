@@ -122,6 +122,10 @@ fn describe() {
     );
     seconds("freehold_append_commit_seconds", "Time until a batch of appends was on the disk");
     seconds("freehold_log_checkpoint_seconds", "Time to copy the write-ahead log into its file");
+    describe_counter!(
+        "freehold_stream_reads_refused_total",
+        "Readers of streams that were refused, as too many waited already, on PostgreSQL"
+    );
     describe_gauge!(
         "freehold_postgres_connections",
         "Connections of this process by pool and state: idle, in_use"

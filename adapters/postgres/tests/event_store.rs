@@ -864,6 +864,62 @@ async fn readers_of_streams_whose_connections_are_cut_read_on() {
     assert!(failed * 10 < read, "one connection that is cut fails nobody");
 }
 
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn what_the_server_refuses_readers_of_streams_it_is_not_asked_again() {
+    let schema = Schema::new();
+    let store = Arc::new(open(&schema).await);
+    let request = a_note("one");
+    let stream = request.stream.clone();
+    store.append(request).await.unwrap();
+    // With names known, a session's last call is the one for streams; then it goes to the pool.
+    for _ in 0..2 {
+        assert_eq!(store_version(&store, &stream).await, 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut operator = schema.operator().await;
+    let sessions = async |operator: &mut sqlx::PgConnection| -> Vec<i32> {
+        let sql = "SELECT pid FROM pg_stat_activity
+             WHERE application_name = $1 AND query LIKE '%CROSS JOIN LATERAL%FROM stream%'";
+        sqlx::query_scalar(sql).bind(schema.name()).fetch_all(operator).await.unwrap()
+    };
+    let before = sessions(&mut operator).await;
+    assert!(!before.is_empty());
+    let hold = "BEGIN; LOCK TABLE stream IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(hold).execute(&mut operator).await.unwrap();
+    let read = tokio::spawn({
+        let (store, stream) = (store.clone(), stream.clone());
+        async move {
+            let events = store.read_stream(
+                &LogName::DOMAIN,
+                &stream,
+                StreamVersion(0),
+                NonZeroU32::new(10).unwrap(),
+            );
+            events.await
+        }
+    });
+
+    let cancel = "SELECT count(*) FROM pg_stat_activity
+         WHERE pid = ANY ($1) AND wait_event_type = 'Lock' AND pg_cancel_backend(pid)";
+    for attempt in 1.. {
+        let canceled = sqlx::query_scalar::<_, i64>(cancel).bind(&before);
+        if canceled.fetch_one(&mut operator).await.unwrap() == 1 {
+            break;
+        }
+        assert!(attempt < 200, "the call never waited");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    // While the lock is still held.
+    let refused = tokio::time::timeout(Duration::from_secs(2), read).await.unwrap().unwrap();
+    assert!(matches!(refused, Err(ReadError::Unavailable { .. })), "{refused:?}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut operator).await.unwrap();
+    assert_eq!(store_version(&store, &stream).await, 1);
+    let after = sessions(&mut operator).await;
+    assert!(before.iter().all(|session| after.contains(session)), "{before:?}, {after:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn a_stream_is_looked_for_only_in_the_partitions_that_have_its_events() {

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use freehold_ports::{ReadError, RecordedEvent, StreamId, StreamVersion};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::{PgDatabaseError, PgPool, PgRow, PgSeverity};
 use tokio::sync::oneshot;
 
 use super::LogRow;
@@ -130,7 +130,16 @@ impl Streams {
         let (answer, told) = oneshot::channel();
         let mut state = self.state();
         if state.waiting.len() >= WAITING {
-            return Err(ReadError::Unavailable { source: "too many streams are asked for".into() });
+            // Who went away makes room.
+            state.waiting.retain(|(_, answer)| !answer.is_closed());
+        }
+        if state.waiting.len() >= WAITING {
+            metrics::counter!("freehold_stream_reads_refused_total").increment(1);
+            let why = format!(
+                "{WAITING} callers wait to read streams already; the server answers too slowly \
+                 for more: see what it waits for, or ask again later"
+            );
+            return Err(ReadError::Unavailable { source: why.into() });
         }
         state.waiting.push_back((asked, answer));
         if state.tasks < self.pool.options().get_max_connections() {
@@ -142,7 +151,8 @@ impl Streams {
     }
 
     /// Asks, and once more on another connection if that one fails: it may have been cut long ago,
-    /// and many wait for the answer.
+    /// and many wait for the answer. What the server refuses it is not asked again: it said so in
+    /// a session that goes on, and it may have too much to do already.
     async fn answered(
         &self,
         connection: &mut Option<PoolConnection<Postgres>>,
@@ -152,7 +162,7 @@ impl Streams {
             Ok(told) => return Ok(told),
             Err(error) => error,
         };
-        if !close(connection) {
+        if is_refused(&error) || !close(connection) {
             return Err(error);
         }
         self.together(connection, batch).await
@@ -234,6 +244,14 @@ fn close(connection: &mut Option<PoolConnection<Postgres>>) -> bool {
     was_open
 }
 
+/// Whether the server refused what it was asked, in a session that goes on.
+fn is_refused(error: &ReadError) -> bool {
+    let ReadError::Unavailable { source } = error else { return false };
+    let Some(sqlx::Error::Database(said)) = source.downcast_ref() else { return false };
+    let said = said.try_downcast_ref::<PgDatabaseError>();
+    said.is_some_and(|said| matches!(said.severity(), PgSeverity::Error))
+}
+
 fn place_of(row: &PgRow) -> Result<usize, ReadError> {
     Ok(bigint(row, PLACE)? as usize - 1)
 }
@@ -293,7 +311,9 @@ impl Reading {
                     }
                 }
                 Err(error) => {
-                    close(&mut connection);
+                    if !is_refused(&error) {
+                        close(&mut connection);
+                    }
                     let source = std::error::Error::source(&error);
                     let why = source.map_or_else(|| error.to_string(), ToString::to_string);
                     for (_, answers) in batch.asked {
@@ -317,14 +337,17 @@ impl Reading {
 }
 
 impl Drop for Reading {
-    /// A task that ends before its time takes with it what waits: nobody waits for one that is gone.
+    /// The last task that ends before its time takes with it what waits: nobody waits for one that
+    /// is gone.
     fn drop(&mut self) {
         if !self.done {
             let mut state = self.of.state();
             state.tasks -= 1;
-            let dropped = mem::take(&mut state.waiting);
-            drop(state);
-            drop(dropped);
+            if state.tasks == 0 {
+                let dropped = mem::take(&mut state.waiting);
+                drop(state);
+                drop(dropped);
+            }
         }
     }
 }
@@ -363,12 +386,30 @@ mod tests {
         let (answer, told) = oneshot::channel();
         let (asked, _) = about("note-1", 1);
         streams.state().waiting.push_back((asked, answer));
-        streams.state().tasks = 1;
+        streams.state().tasks = 2;
 
+        drop(Reading { of: streams.clone(), done: false });
+        assert_eq!(streams.state().waiting.len(), 1, "the other task answers it");
         drop(Reading { of: streams.clone(), done: false });
 
         assert!(told.await.is_err());
         assert_eq!(streams.state().tasks, 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_until_somebody_went_away() {
+        let streams = nowhere();
+        let ask = || streams.ask(about("note-1", 1).0);
+        // As many as there may be; they do not come to an end.
+        streams.state().tasks = streams.pool.options().get_max_connections();
+        let mut told: Vec<_> = (0..WAITING).map(|_| ask().unwrap()).collect();
+
+        let refused = std::error::Error::source(&ask().err().unwrap()).unwrap().to_string();
+        assert!(refused.starts_with("8192 callers wait"), "{refused}");
+
+        told.truncate(WAITING / 2);
+        let _later = ask().unwrap();
+        assert_eq!(streams.state().waiting.len(), WAITING / 2 + 1);
     }
 
     #[test]
