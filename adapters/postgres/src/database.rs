@@ -80,7 +80,8 @@ const LOG_READER_SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// What sessions that read streams of the log start with as well: as above, but one plan for all
-/// questions, which leaves out partitions as it runs. To plan each would take longer than it.
+/// questions, which leaves out partitions as it runs. To plan each would take longer than it. The
+/// price: one locked partition of any log makes all of them wait (README.md, "How it is read").
 const STREAM_READER_SETTINGS: &[(&str, &str)] = &[
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),

@@ -961,6 +961,36 @@ async fn a_stream_is_looked_for_only_in_the_partitions_that_have_its_events() {
     assert_eq!(touched, ["event_1_301", "event_1_401"]);
 }
 
+/// What README.md tells operators: one plan for all streams has to lock all partitions.
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn a_locked_partition_of_another_log_holds_up_readers_of_streams_and_upkeep_does_not() {
+    let schema = Schema::new();
+    let store = open(&schema).await;
+    let request = a_note("one");
+    let stream = request.stream.clone();
+    store.append(request).await.unwrap();
+    let mut operator = schema.operator().await;
+    let other = "SELECT partition.name FROM partition JOIN log ON log.id = log_id
+         WHERE log.name = 'interactions' ORDER BY lower LIMIT 1";
+    let other: String = sqlx::query_scalar(other).fetch_one(&mut operator).await.unwrap();
+    let read = || tokio::time::timeout(Duration::from_secs(1), store_version(&store, &stream));
+    assert_eq!(read().await, Ok(1));
+
+    // As VACUUM FULL locks it, and so on.
+    let lock = format!("BEGIN; LOCK TABLE {other} IN ACCESS EXCLUSIVE MODE");
+    sqlx::raw_sql(&lock).execute(&mut operator).await.unwrap();
+    assert!(read().await.is_err(), "then README.md need not warn of it");
+    sqlx::raw_sql("ROLLBACK").execute(&mut operator).await.unwrap();
+    assert_eq!(read().await, Ok(1));
+
+    // As VACUUM, ANALYZE and REINDEX CONCURRENTLY lock it.
+    let lock = format!("BEGIN; LOCK TABLE {other} IN SHARE UPDATE EXCLUSIVE MODE");
+    sqlx::raw_sql(&lock).execute(&mut operator).await.unwrap();
+    assert_eq!(read().await, Ok(1));
+    sqlx::raw_sql("ROLLBACK").execute(&mut operator).await.unwrap();
+}
+
 /// How often each partition of events was looked into.
 async fn scans(operator: &mut sqlx::PgConnection) -> HashMap<String, i64> {
     let flush = "SELECT pg_stat_force_next_flush()";
