@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -283,6 +284,7 @@ pub struct Database {
     pool_size: u32,
     pool: PgPool,
     shared: Arc<Mutex<Shared>>,
+    opened: Arc<AtomicU64>,
 }
 
 /// What all who use a database have put together.
@@ -317,10 +319,17 @@ impl Database {
             .application_name(&name)
             .options(SETTINGS.iter().copied())
             .disable_statement_logging();
-        let pool = pool_of(options.clone(), pool_size, DURABLE);
-        let database = Self { options, pool_size, pool, shared: Arc::default() };
+        let opened = Arc::default();
+        let pool = pool_of(options.clone(), pool_size, DURABLE, &opened);
+        let database = Self { options, pool_size, pool, shared: Arc::default(), opened };
         database.count("shared", database.pool.clone());
         Ok(database)
+    }
+
+    /// How many sessions were opened until now: a new one may be of another server, which has
+    /// another history.
+    pub(crate) fn opened(&self) -> Arc<AtomicU64> {
+        self.opened.clone()
     }
 
     /// The connections to share.
@@ -352,14 +361,14 @@ impl Database {
     /// Connections for reading the log at a replica, counted among those of this database.
     pub(crate) fn replica_readers(&self, replica: &Self) -> PgPool {
         let options = replica.options.clone().options(LOG_READER_SETTINGS.iter().copied());
-        let pool = pool_of(options, replica.pool_size, DURABLE);
+        let pool = pool_of(options, replica.pool_size, DURABLE, &replica.opened);
         self.count("replica", pool.clone());
         pool
     }
 
     /// One connection, to be held for as long as it lasts.
     pub(crate) fn listener(&self) -> PgPool {
-        let pool = pool_of(self.options.clone(), 1, DURABLE);
+        let pool = pool_of(self.options.clone(), 1, DURABLE, &self.opened);
         self.count("listener", pool.clone());
         pool
     }
@@ -373,7 +382,7 @@ impl Database {
         first: &'static str,
     ) -> PgPool {
         let options = self.options.clone().options(settings.iter().copied());
-        let pool = pool_of(options, size, first);
+        let pool = pool_of(options, size, first, &self.opened);
         self.count(name, pool.clone());
         pool
     }
@@ -667,8 +676,14 @@ fn without_empty_host(url: &str) -> Cow<'_, str> {
     translated.into()
 }
 
-/// A pool that connects when it is first used; each session begins with a statement.
-fn pool_of(options: PgConnectOptions, size: u32, first: &'static str) -> PgPool {
+/// A pool that connects when it is first used; each session begins with a statement, and counts.
+fn pool_of(
+    options: PgConnectOptions,
+    size: u32,
+    first: &'static str,
+    opened: &Arc<AtomicU64>,
+) -> PgPool {
+    let opened = opened.clone();
     PgPoolOptions::new()
         .max_connections(size)
         .acquire_timeout(PATIENCE)
@@ -676,6 +691,7 @@ fn pool_of(options: PgConnectOptions, size: u32, first: &'static str) -> PgPool 
             Box::pin(async move { Ok(!given_up_lately() || answers(connection).await) })
         })
         .after_connect(move |connection, _| {
+            opened.fetch_add(1, Ordering::Relaxed);
             Box::pin(async move { sqlx::query(first).execute(connection).await.map(drop) })
         })
         .test_before_acquire(false)

@@ -226,9 +226,9 @@ impl PostgresEventStore {
             closed.close();
             queues.push(Arc::new(closed));
         }
-        let reader = Reader::new(database.log_readers());
+        let reader = Reader::new(database.log_readers(), database.opened());
         let pages = match replica {
-            Some(replica) => Reader::new(database.replica_readers(&replica)),
+            Some(replica) => Reader::new(database.replica_readers(&replica), replica.opened()),
             None => reader.clone(),
         };
         Ok(Self {

@@ -961,6 +961,40 @@ async fn a_stream_is_looked_for_only_in_the_partitions_that_have_its_events() {
     assert_eq!(touched, ["event_1_301", "event_1_401"]);
 }
 
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn what_a_number_stands_for_is_not_believed_of_another_server() {
+    let schema = Schema::new();
+    let store = open(&schema).await;
+    let first = a_note("one");
+    let stream = first.stream.clone();
+    store.append(first).await.unwrap();
+    let expected = ExpectedVersion::Exactly(StreamVersion(1));
+    store.append(to(&stream, expected, "two")).await.unwrap();
+    assert_eq!(page(&store, GlobalPosition(1), 1).await[0].stream, stream);
+
+    // As after a server took over that had lost the last events, and gave their numbers again.
+    let other = a_new_stream();
+    let mut operator = schema.operator().await;
+    let renamed = format!("UPDATE stream SET name = '{other}' WHERE id = 1");
+    sqlx::raw_sql(&renamed).execute(&mut operator).await.unwrap();
+    let ended = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'",
+        schema.name()
+    );
+    sqlx::raw_sql(&ended).execute(&mut operator).await.unwrap();
+
+    let filter = EventFilter::all();
+    let one = NonZeroU32::MIN;
+    let read = loop {
+        match store.read_all(&LogName::DOMAIN, &filter, GlobalPosition(1), one).await {
+            Ok(page) => break page.events,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!(read[0].stream, other);
+}
+
 /// What README.md tells operators: one plan for all streams has to lock all partitions.
 #[tokio::test]
 #[ignore = "set TEST_POSTGRES_URL"]

@@ -1,6 +1,7 @@
 //! Reading: texts that repeat are stored as numbers, and come back from a bounded memory.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -30,10 +31,14 @@ const REMEMBERED_NAMES: usize = 10_000;
 #[derive(Clone)]
 pub(super) struct Reader {
     pool: PgPool,
+    opened: Arc<AtomicU64>,
     known: Arc<Mutex<Known>>,
 }
 
+/// What numbers stand for. A server that takes over may have lost the last events, and gives their
+/// numbers again: so it is forgotten whenever a session is opened.
 struct Known {
+    opened: u64,
     names: RecentlyUsed<i32, Arc<str>>,
     streams: RecentlyUsed<(i16, i64), StreamId>,
 }
@@ -86,13 +91,20 @@ pub(super) fn unavailable(error: sqlx::Error) -> ReadError {
     ReadError::Unavailable { source: failure(error) }
 }
 
-impl Reader {
-    pub(super) fn new(pool: PgPool) -> Self {
-        let known = Known {
+impl Known {
+    fn new(opened: u64) -> Self {
+        Self {
+            opened,
             names: RecentlyUsed::new(REMEMBERED_NAMES),
             streams: RecentlyUsed::new(REMEMBERED_STREAMS),
-        };
-        Self { pool, known: Arc::new(Mutex::new(known)) }
+        }
+    }
+}
+
+impl Reader {
+    /// Reads over a pool of a database that has `opened` so many sessions.
+    pub(super) fn new(pool: PgPool, opened: Arc<AtomicU64>) -> Self {
+        Self { pool, opened, known: Arc::new(Mutex::new(Known::new(0))) }
     }
 
     pub(super) fn pool(&self) -> &PgPool {
@@ -365,7 +377,12 @@ impl Reader {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.opened.load(Ordering::Relaxed);
+        if known.opened != opened {
+            *known = Known::new(opened);
+        }
+        known
     }
 }
 

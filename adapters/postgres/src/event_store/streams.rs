@@ -369,7 +369,7 @@ mod tests {
 
     fn nowhere() -> Arc<Streams> {
         let pool = PgPool::connect_lazy("postgres://freehold@127.0.0.1:1/nowhere").unwrap();
-        Streams::new(Reader::new(pool.clone()), pool)
+        Streams::new(Reader::new(pool.clone(), Arc::default()), pool)
     }
 
     fn about(stream: &str, log: i16) -> (Asked, Answer) {
