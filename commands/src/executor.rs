@@ -11,8 +11,8 @@ use freehold_domain::{Actor, Circumstances, Claim, Policy, Refusal, StoredEvent,
 use freehold_ports::{
     AppendError, AppendRequest, Appended, Boundary, Clock, CodecError, CommandId, EventCodec,
     EventId, EventStore, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, InvalidRequest,
-    LogName, NewEvent, Provenance, ReadError, Snapshot, SnapshotStore, StreamId, StreamVersion,
-    Tag,
+    LogName, NewEvent, Provenance, ReadError, RecordedEvent, Snapshot, SnapshotStore, StreamId,
+    StreamVersion, Tag,
 };
 use serde::Serialize;
 use tracing::{Instrument, debug_span, warn};
@@ -131,6 +131,8 @@ pub struct Loaded<A> {
     pub tenant: Option<Arc<str>>,
     /// Bytes of the payloads folded into it, or of the snapshot: about what the state takes, or more.
     pub payload_bytes: u64,
+    /// The id of the last event, where one was folded.
+    pub last_event: Option<EventId>,
 }
 
 /// What came of a command.
@@ -334,16 +336,47 @@ impl CommandExecutor {
         let limit = u32::try_from(limit).ok().and_then(NonZeroU32::new);
         let limit = limit.expect("a page holds 1 to 500 events");
         let page = self.store.read_stream(&LogName::DOMAIN, stream, loaded.version, limit).await?;
+        self.fold(&page, loaded).await?;
+        Ok(page.len() < limit.get() as usize)
+    }
+
+    /// Folds what was stored after a state that is remembered, if the log still has its last event:
+    /// one that was restored to an earlier moment may have gone on otherwise.
+    async fn read_on<A: EventSourced>(
+        &self,
+        stream: &StreamId,
+        mut loaded: Loaded<A>,
+    ) -> Result<Option<Loaded<A>>, CommandError<A::Error>> {
+        let before = StreamVersion(loaded.version.0.saturating_sub(1));
+        let limit = NonZeroU32::new(PAGE as u32).expect("500 is not zero");
+        let page = self.store.read_stream(&LogName::DOMAIN, stream, before, limit).await?;
+        let Some((last, news)) = page.split_first() else { return Ok(None) };
+        if Some(last.event_id) != loaded.last_event {
+            return Ok(None);
+        }
+        self.fold(news, &mut loaded).await?;
+        if page.len() < limit.get() as usize {
+            return Ok(Some(loaded));
+        }
+        self.read_news(stream, loaded).await.map(Some)
+    }
+
+    async fn fold<A: EventSourced>(
+        &self,
+        page: &[RecordedEvent],
+        loaded: &mut Loaded<A>,
+    ) -> Result<(), CommandError<A::Error>> {
         if let Some(first) = page.first() {
             loaded.tenant = Some(first.provenance.tenant.clone());
         }
-        let keys = self.codec.keys_for(&page).await?;
-        for recorded in &page {
+        let keys = self.codec.keys_for(page).await?;
+        for recorded in page {
             loaded.aggregate.apply(self.codec.decode::<A::Event>(recorded, &keys)?);
             loaded.version = recorded.version;
             loaded.payload_bytes += recorded.payload.len() as u64;
+            loaded.last_event = Some(recorded.event_id);
         }
-        Ok(page.len() < limit.get() as usize)
+        Ok(())
     }
 
     /// Executes one command; see [`execute_all`](Self::execute_all).
@@ -457,8 +490,15 @@ impl CommandExecutor {
         loop {
             attempts += 1;
             let loaded = match known.take() {
-                Some(known) => self.read_news(&asked.stream, known).await?,
-                None => self.load::<A>(asked.id).await?,
+                Some(known) => self.read_on(&asked.stream, known).await?,
+                None => None,
+            };
+            let loaded = match loaded {
+                Some(loaded) => loaded,
+                None => {
+                    self.remembered.forget(&asked.stream);
+                    self.load::<A>(asked.id).await?
+                }
             };
             self.remembered.keep(&asked.stream, &loaded);
             let attempt = self.attempt(asked, loaded, &mut plan, attempts, unanswered);
@@ -507,7 +547,7 @@ impl CommandExecutor {
         unanswered: &mut bool,
     ) -> Result<Option<Executed<A>>, CommandError<A::Error>> {
         let Asked { stream, command_id, fingerprint, context, .. } = asked;
-        let (before, mut payload_bytes) = (loaded.version, loaded.payload_bytes);
+        let Loaded { version: before, mut payload_bytes, mut last_event, .. } = loaded;
         let (aggregate, events) = self.decide(loaded.aggregate, commands, context).await?;
         let decided = Decided { aggregate, events, before };
         let unchanged = decided.events.is_empty();
@@ -529,6 +569,7 @@ impl CommandExecutor {
         let events = self.encode::<A>(&decided.events, context).await?;
         payload_bytes += events.iter().map(|event| event.payload.len() as u64).sum::<u64>();
         let event_ids: Vec<EventId> = events.iter().map(|event| event.event_id).collect();
+        last_event = event_ids.last().copied().or(last_event);
         let request = AppendRequest {
             log: LogName::DOMAIN,
             stream: stream.clone(),
@@ -557,7 +598,8 @@ impl CommandExecutor {
                 self.save_snapshot(stream, &decided, appended.version).await;
                 let tenant = Some(context.tenant.clone());
                 let version = appended.version;
-                let now = Loaded { aggregate: decided.aggregate, version, tenant, payload_bytes };
+                let aggregate = decided.aggregate;
+                let now = Loaded { aggregate, version, tenant, payload_bytes, last_event };
                 self.remembered.keep(stream, &now);
                 let decided = Decided { aggregate: now.aggregate, ..decided };
                 let outcome = if unchanged { Outcome::Unchanged } else { Outcome::Stored };
@@ -739,6 +781,7 @@ impl CommandExecutor {
                 version: snapshot.version,
                 tenant: None,
                 payload_bytes: snapshot.state.len() as u64,
+                last_event: None,
             },
             Err(error) => {
                 warn!(%stream, %error, "snapshot not readable, folding from the first event");

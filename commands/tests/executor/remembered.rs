@@ -2,15 +2,17 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use freehold_commands::{CommandContext, CommandError, ExecutorOptions, Outcome};
-use freehold_contract::interposed::Interposed;
+use freehold_contract::interposed::{Interposed, InterposedStore};
 use freehold_domain::property::{
     AttachMedia, CancelListing, DraftListing, MediaCategory, Property, PropertyCommand,
     PublishListing, RemoveMedia,
 };
 use freehold_domain::{Currency, FeeFrequency, Policy, Price, Refusal};
-use freehold_ports::{CommandId, ExpectedVersion, StreamVersion};
+use freehold_ports::{CommandId, EventStore, ExpectedVersion, StreamVersion};
 use freehold_test_stores::cases;
 use futures_util::future::join_all;
 use proptest::collection::vec;
@@ -225,6 +227,45 @@ async fn processes_that_race_on_a_remembered_home_lose_nothing() {
         let executed = process.property(1, photo(number)).await.unwrap();
         let now = process.executor.load::<Property>(HOME).await.unwrap();
         assert_eq!((now.aggregate, now.version.0), (executed.aggregate, number as u64 + 1));
+    }
+}
+
+/// A log that is another one from some moment on, as after a restore.
+struct Restored {
+    now: Arc<dyn EventStore>,
+    then: Arc<dyn EventStore>,
+    restored: AtomicBool,
+}
+
+#[async_trait]
+impl InterposedStore for Restored {
+    fn behind(&self) -> &dyn EventStore {
+        if self.restored.load(Ordering::SeqCst) { &*self.then } else { &*self.now }
+    }
+}
+
+#[tokio::test]
+async fn a_home_of_which_the_log_was_restored_to_an_earlier_moment_is_read_anew() {
+    for others in 0..3 {
+        let (now, then) = (platform().await, platform().await);
+        then.property(1, register_property("berlin-1")).await.unwrap();
+        for number in 0..others {
+            then.property(1, photo(10 + number)).await.unwrap();
+        }
+        let restored = AtomicBool::new(false);
+        let (before, after) = (now.store.clone(), then.store.clone());
+        let store = Arc::new(Interposed(Restored { now: before, then: after, restored }));
+        let here = now.through(store.clone(), options());
+        here.property(1, register_property("berlin-1")).await.unwrap();
+        here.property(1, photo(1)).await.unwrap();
+        store.restored.store(true, Ordering::SeqCst);
+
+        // By what is remembered it is attached, and nothing would be stored.
+        let again = here.property(1, photo(1)).await.unwrap();
+
+        let version = StreamVersion(others as u64 + 2);
+        assert_eq!((again.outcome, again.version), (Outcome::Stored, version));
+        assert_eq!(then.executor.load::<Property>(HOME).await.unwrap().aggregate, again.aggregate);
     }
 }
 
