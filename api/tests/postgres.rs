@@ -264,6 +264,8 @@ fn whoever_follows_the_log_waits_for_the_server_and_goes_on() {
         serving.ask("POST", "/api/events/user", item).unwrap().0
     };
     assert_eq!(view(), 503);
+    // Longer than a reader who has no connection waits for one.
+    std::thread::sleep(Duration::from_secs(6));
     server.start_again().unwrap();
     serving.wait_until_ready(true);
     assert_eq!((view(), send("after")), (202, 202));
@@ -477,6 +479,33 @@ fn a_fenced_process_stores_nothing_until_it_is_restarted() {
     let files = tempfile::tempdir().unwrap();
     let files = run(files.path().to_str().unwrap(), &["db", "fence"]);
     assert_eq!(files.status.code(), Some(2), "{}", err(&files));
+}
+
+#[test]
+#[ignore = "set TEST_POSTGRES_URL"]
+fn whoever_follows_a_log_that_has_another_history_is_told() {
+    let schema = Schema::new();
+    let store = schema.url();
+    let server = Serving::start(&store);
+    let item = json!({"property_id": "one", "data": {"price": 2000}}).to_string();
+    assert_eq!(server.ask("POST", "/api/events/property", &item).unwrap().0, 202);
+    let tail = freehold(&store, &["events", "tail", "--after", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut tail = Running(tail);
+    let mut events = BufReader::new(tail.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let newest = [events.next().unwrap(), events.next().unwrap()][1].clone();
+
+    let name = schema.name();
+    schema.run(format!("UPDATE {name}.event SET event_id = gen_random_uuid() WHERE position = 2"));
+
+    assert_eq!(events.next(), None);
+    assert_eq!(tail.0.wait().unwrap().code(), Some(4), "{newest}");
+    let mut told = String::new();
+    tail.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("at position 2") && told.contains("read again"), "{told}");
 }
 
 #[test]

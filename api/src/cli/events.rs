@@ -287,13 +287,15 @@ impl Which {
         mut cursor: u64,
         open: bool,
     ) -> Result<(), CliError> {
-        let mut away = None;
+        let (mut away, mut last) = (None, None);
         loop {
             let read = async {
+                self.check_history(stores, last).await?;
                 let (events, next) = self.page(stores, cursor, u64::MAX).await?;
-                Ok((rows_of(&stores.codec, events, open).await?, next))
+                let newest = events.last().map(|event| (event.position, event.event_id));
+                Ok((rows_of(&stores.codec, events, open).await?, next, newest))
             };
-            let (events, next) = match read.await {
+            let (events, next, newest) = match read.await {
                 Ok(page) => page,
                 Err(error @ CliError { exit: Exit::Unavailable, .. }) => {
                     if away.is_none() {
@@ -312,11 +314,37 @@ impl Which {
                     .note(&format!("the log can be read again, going on after {cursor}"));
             }
             cursor = next.unwrap_or(cursor);
+            last = newest.or(last);
             events.iter().try_for_each(|event| rows.write(event))?;
             rows.flush()?;
             if events.is_empty() {
                 tokio::time::sleep(POLL).await;
             }
+        }
+    }
+
+    /// Refuses to go on after an event that the log does not hold any more.
+    async fn check_history(
+        &self,
+        stores: &Stores,
+        last: Option<(GlobalPosition, EventId)>,
+    ) -> Result<(), CliError> {
+        let Some((position, event)) = last else { return Ok(()) };
+        let before = GlobalPosition(position.0 - 1);
+        let all = EventFilter::default();
+        let page = stores.events.read_all(&self.log(), &all, before, NonZeroU32::MIN).await?;
+        match page.events.first() {
+            Some(there) if there.event_id == event => Ok(()),
+            // A replica that is further behind than the one before.
+            None if stores.events.head(&self.log()).await? >= position => Ok(()),
+            _ => Err(CliError::new(
+                Exit::Conflict,
+                format!(
+                    "event {} at position {position}, which was printed, is not in the log any \
+                     more: it was restored, or another server took over; read again from before it",
+                    event.0
+                ),
+            )),
         }
     }
 
