@@ -1,14 +1,15 @@
-//! One process that runs everything: stores, commands, projections, what requests use.
+//! One process: stores, commands, projections, what requests use.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_ports::{GenerationState, SystemClock};
+use freehold_ports::{GenerationState, ReadModels, SystemClock};
 use freehold_projections::{Failure, Projections, SubscriptionState, models};
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, Part, Roles};
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
@@ -24,6 +25,7 @@ pub struct Node {
     /// What keeps the read models current.
     pub projections: Arc<Projections>,
     stores: Stores,
+    roles: Roles,
     lag_budget: Duration,
 }
 
@@ -62,13 +64,17 @@ impl Node {
             ingest: Arc::new(ingest),
             projections,
             stores,
+            roles: config.roles.clone(),
             lag_budget: config.projections.lag_budget(),
         })
     }
 
-    /// Makes every projection follow its log.
+    /// Makes every projection follow its log, or look how far others that do so have brought it.
     pub fn start(&self) {
-        self.projections.start();
+        match self.roles.has(Part::Projections) {
+            true => self.projections.start(),
+            false => self.projections.watch(),
+        }
     }
 
     /// Ends projections after the page in hand, stores and answers what waits, and gives the files
@@ -85,6 +91,7 @@ impl Node {
         let models = self.stores.models.clone();
         let clock = self.platform.clock.clone();
         let budget = self.lag_budget;
+        let watches = !self.roles.has(Part::Projections);
         vec![
             Check::new("store", move || {
                 let stores = stores.clone();
@@ -93,38 +100,45 @@ impl Node {
             Check::new("projections", move || {
                 let (projections, models) = (projections.clone(), models.clone());
                 let now = clock.now();
-                async move {
-                    let mut late = Vec::new();
-                    for projection in projections.statuses() {
-                        let name = projection.name;
-                        let lag = projection.live.lag(now);
-                        match &projection.live.state {
-                            SubscriptionState::Failed(failure) => {
-                                late.push(in_short(name, failure));
-                            }
-                            _ if lag > budget => {
-                                late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64()));
-                            }
-                            // While a generation is filled another one may answer.
-                            SubscriptionState::CatchingUp => {
-                                let generations = models.generations(name).await;
-                                let generations = generations.map_err(|error| {
-                                    warn!(%error, "the read models cannot be read");
-                                    "the read models cannot be read; the log of this process says \
-                                     more"
-                                })?;
-                                if !generations.iter().any(|g| g.state == GenerationState::Active) {
-                                    late.push(format!("{name} is being built"));
-                                }
-                            }
-                            _ => {}
-                        }
-                    }
-                    if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
-                }
+                async move { late(&projections, &*models, now, budget, watches).await }
             }),
         ]
     }
+}
+
+/// Says which projections do not show what happened up to now.
+async fn late(
+    projections: &Projections,
+    models: &dyn ReadModels,
+    now: DateTime<Utc>,
+    budget: Duration,
+    watches: bool,
+) -> Result<(), String> {
+    let mut late = Vec::new();
+    for projection in projections.statuses() {
+        let name = projection.name;
+        let lag = projection.live.lag(now);
+        let answers = async || {
+            let generations = models.generations(name).await.map_err(|error| {
+                warn!(%error, "the read models cannot be read");
+                "the read models cannot be read; the log of this process says more"
+            })?;
+            Ok::<_, String>(generations.iter().any(|g| g.state == GenerationState::Active))
+        };
+        match &projection.live.state {
+            SubscriptionState::Failed(_) if watches && !answers().await? => {
+                late.push(format!("{name} is not built; that is for the role projections"));
+            }
+            SubscriptionState::Failed(failure) => late.push(in_short(name, failure)),
+            _ if lag > budget => late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64())),
+            // While a generation is filled another one may answer.
+            SubscriptionState::CatchingUp if !answers().await? => {
+                late.push(format!("{name} is being built"));
+            }
+            _ => {}
+        }
+    }
+    if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
 }
 
 /// A failure without what stands in the log of this process: the error may quote an event.

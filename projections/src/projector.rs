@@ -65,7 +65,7 @@ impl<P: Projection> AnyProjection for P {
     ) -> Box<dyn Handler> {
         let now = Instant::now();
         let name = match &fills {
-            Fills::Active => P::NAME.to_owned(),
+            Fills::Active | Fills::Nothing => P::NAME.to_owned(),
             Fills::One(_) => format!("{}:building", P::NAME),
         };
         Box::new(Projector {
@@ -93,6 +93,8 @@ pub(crate) enum Fills {
     Active,
     /// This one.
     One(GenerationId),
+    /// None: it looks how far the one is that answers queries, whichever release fills it.
+    Nothing,
 }
 
 struct Projector<P: Projection> {
@@ -209,12 +211,12 @@ impl<P: Projection> Projector<P> {
             Fills::One(id) => {
                 generations.find(|generation| generation.id == *id).ok_or(HandleError::Gone)
             }
-            Fills::Active => {
+            Fills::Active | Fills::Nothing => {
                 let active = generations.find(|g| g.state == GenerationState::Active);
                 let active = active.ok_or_else(|| {
                     HandleError::unavailable(ReadModelError::NotBuilt(Arc::from(P::NAME)))
                 })?;
-                if active.version == P::VERSION {
+                if active.version == P::VERSION || self.fills == Fills::Nothing {
                     return Ok(active);
                 }
                 Err(HandleError::Unavailable(

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use toml::Value;
 
-use super::{PostgresUrl, Secret, StoreUrl};
+use super::{PostgresUrl, Roles, Secret, StoreUrl};
 
 /// A key that can be set.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub enum Kind {
     Switch,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Parts of the product, with commas between.
+    Roles,
     /// Any text but none.
     Text,
     /// Where a store is; may hold a password.
@@ -53,11 +55,20 @@ pub enum Kind {
 /// Every key there is.
 pub const KEYS: &[Key] = &[
     Key {
+        name: "roles",
+        kind: Kind::Roles,
+        default: Some("api,projections"),
+        also: &[],
+        effect: "which parts this process runs: api (GraphQL and ingestion), projections (the read \
+                 models); parts that run in processes of their own need PostgreSQL",
+    },
+    Key {
         name: "http.listen",
         kind: Kind::Address,
         default: Some("127.0.0.1:8001"),
         also: &[],
-        effect: "where to listen; anything but loopback needs [[auth.tokens]]",
+        effect: "where to listen; anything but loopback needs [[auth.tokens]]. Where nothing sets it \
+                 and roles has no api, the first free port from 8002 to 8010",
     },
     Key {
         name: "http.max_body_bytes",
@@ -357,6 +368,7 @@ impl Kind {
             Self::Share => "a number from 0 to 1".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Word(words) => words.join(" or "),
+            Self::Roles => format!("one or more of {}, with commas between", Roles::words()),
             Self::Text => "text".to_owned(),
             Self::Store => "a folder, sqlite:<folder>, postgres://user@host:port/database or \
                             memory: (the stores of this release)"
@@ -399,6 +411,7 @@ impl Kind {
             }
             Self::Address
             | Self::Word(_)
+            | Self::Roles
             | Self::Text
             | Self::Store
             | Self::Postgres
@@ -418,6 +431,7 @@ impl Kind {
             (Self::Switch, Value::Boolean(_)) => true,
             (Self::Address, Value::String(text)) => text.parse::<SocketAddr>().is_ok(),
             (Self::Word(words), Value::String(text)) => words.contains(&text.as_str()),
+            (Self::Roles, Value::String(text)) => Roles::try_from(text.clone()).is_ok(),
             (Self::Text, Value::String(text)) => !text.trim().is_empty(),
             (Self::Store, Value::String(text)) => StoreUrl::try_from(text.clone()).is_ok(),
             (Self::Postgres, Value::String(text)) => PostgresUrl::try_from(text.clone()).is_ok(),

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::keys::UNUSED_NAMES;
-use super::{Config, KEYS, Key, Kind, StoreUrl};
+use super::{Config, KEYS, Key, Kind, Part, Roles, StoreUrl};
 
 const DEFAULT_FILE: &str = "freehold.toml";
 const PREFIX: &str = "FREEHOLD__";
+
+/// Where a process listens that nobody sends requests to, unless told: the first that is free.
+const ROLES_LISTEN: std::ops::RangeInclusive<u16> = 8002..=8010;
 
 /// Where values may come from, besides the defaults.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +87,18 @@ pub enum ConfigError {
         found: String,
         /// What it must be.
         expected: String,
+    },
+    /// Parts of the product in processes of their own, on a store that only one process can use.
+    #[error(
+        "{origin} sets roles to {roles}, and the store belongs to one process, which runs \
+         everything; leave roles out, or let store.url (DATABASE_URL, --store) name a PostgreSQL \
+         database, which processes can share"
+    )]
+    Apart {
+        /// Where it was found.
+        origin: Origin,
+        /// What this process was to run.
+        roles: Roles,
     },
     /// A file that cannot be read.
     #[error("{origin} cannot be read: {source}")]
@@ -267,9 +282,21 @@ impl Layers {
             }
             settings.push(Setting { key, value, origin });
         }
-        let config: Config =
+        let mut config: Config =
             tree.try_into().expect("every value was checked against the table of keys");
+        let origin_of = |name| {
+            let named = settings.iter().find(|setting: &&Setting| setting.key.name == name);
+            named.map_or(Origin::Default, |setting| setting.origin.clone())
+        };
+        if !config.roles.has(Part::Api) && origin_of("http.listen") == Origin::Default {
+            config.http.listen.set_port(*ROLES_LISTEN.start());
+            config.http.further_ports = ROLES_LISTEN.end() - ROLES_LISTEN.start();
+        }
         if !matches!(config.store.url, StoreUrl::Postgres(_)) {
+            if !config.roles.is_all() {
+                let origin = origin_of("roles");
+                return Err(ConfigErrors(vec![ConfigError::Apart { origin, roles: config.roles }]));
+            }
             let of_store = |key: &Key| key.kind == Kind::Postgres && key.name.starts_with("store.");
             let unused = settings.iter().filter(|setting| of_store(setting.key));
             for Setting { key, origin, .. } in unused.filter(|setting| setting.value.is_some()) {

@@ -6,6 +6,7 @@
 
 mod keys;
 mod layers;
+mod roles;
 mod secret;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use keys::{KEYS, Key, Kind};
 pub(crate) use layers::without_password;
 pub use layers::{ConfigError, ConfigErrors, Loaded, Origin, Setting, Sources};
+pub use roles::{Part, Roles};
 pub use secret::{MasterKey, MasterKeyError, Secret};
 
 use crate::http::Role;
@@ -26,6 +28,8 @@ use crate::http::Role;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What this process runs.
+    pub roles: Roles,
     /// The server.
     pub http: Http,
     /// Who may call.
@@ -61,6 +65,9 @@ pub struct Config {
 pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// How many ports after it are tried where it is taken.
+    #[serde(skip)]
+    pub(crate) further_ports: u16,
     /// The largest request body.
     pub max_body_bytes: usize,
     /// The most open connections, WebSockets included.
@@ -229,6 +236,12 @@ pub enum LogFormat {
 }
 
 impl Http {
+    /// Where to listen: the first of these that is free.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let ports = self.listen.port()..=self.listen.port().saturating_add(self.further_ports);
+        ports.map(|port| SocketAddr::new(self.listen.ip(), port)).collect()
+    }
+
     /// How long a client may take to send a request's head.
     pub fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)

@@ -54,6 +54,20 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
 }
 
 #[test]
+fn a_process_that_nobody_sends_requests_to_takes_a_port_that_is_free_unless_told_which() {
+    let ports = |settings: &[(&str, &str)]| {
+        let database = ("DATABASE_URL", "postgres://ann@db/flats");
+        let config = environment(&[&[database], settings].concat()).load().unwrap().config;
+        config.http.addresses().iter().map(|address| address.port()).collect::<Vec<_>>()
+    };
+    let alone = ("FREEHOLD__ROLES", " projections ");
+    assert_eq!(ports(&[]), [8001]);
+    assert_eq!(ports(&[("FREEHOLD__ROLES", "api")]), [8001]);
+    assert_eq!(ports(&[alone]), (8002..=8010).collect::<Vec<_>>());
+    assert_eq!(ports(&[alone, ("FREEHOLD__HTTP__LISTEN", "127.0.0.1:8001")]), [8001]);
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_of_by_its_place_and_not_by_what_stands_there() {
     for (line, place) in [
         ("url = 'postgres://ann:hunter2@db/flats", "line 2, column "),
