@@ -1,19 +1,20 @@
 //! One process: stores, commands, projections, what requests use.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
 use freehold_ports::{GenerationState, ReadModels, SystemClock};
 use freehold_projections::{Failure, Projections, SubscriptionState, models};
+use tokio::task::AbortHandle;
 use tracing::warn;
 
 use crate::config::{Config, Part, Roles};
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
-use crate::sealed::check_vault;
+use crate::sealed::{check_vault, destroy_again, warn_of_missing_keys};
 use crate::stores::{Stores, StoresError};
 
 /// Everything a process runs.
@@ -26,6 +27,7 @@ pub struct Node {
     pub projections: Arc<Projections>,
     stores: Stores,
     roles: Roles,
+    looking_for_keys: OnceLock<AbortHandle>,
     lag_budget: Duration,
 }
 
@@ -33,7 +35,11 @@ impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
         let stores = Stores::open(config).await?;
-        if let Err(refused) = check_vault(&stores).await {
+        let checked = match check_vault(&stores).await {
+            Ok(()) => destroy_again(&stores).await.map(drop),
+            refused => refused,
+        };
+        if let Err(refused) = checked {
             stores.close().await;
             return Err(refused);
         }
@@ -65,21 +71,39 @@ impl Node {
             projections,
             stores,
             roles: config.roles.clone(),
+            looking_for_keys: OnceLock::new(),
             lag_budget: config.projections.lag_budget(),
         })
     }
 
-    /// Makes every projection follow its log, or look how far others that do so have brought it.
+    /// Makes every projection follow its log, or look how far others that do so have brought it; who
+    /// answers requests looks beside it for keys that are missing.
     pub fn start(&self) {
         match self.roles.has(Part::Projections) {
             true => self.projections.start(),
             false => self.projections.watch(),
+        }
+        if !self.roles.has(Part::Api) {
+            return;
+        }
+        let stores = self.stores.clone();
+        let looking = tokio::spawn(async move {
+            if let Err(error) = warn_of_missing_keys(&stores).await {
+                warn!(%error, "nobody looked whether keys of people are missing");
+            }
+        });
+        // Whoever starts again has one that looks already.
+        if let Err(second) = self.looking_for_keys.set(looking.abort_handle()) {
+            second.abort();
         }
     }
 
     /// Ends projections after the page in hand, stores and answers what waits, and gives the files
     /// free.
     pub async fn stop(&self) {
+        if let Some(looking) = self.looking_for_keys.get() {
+            looking.abort();
+        }
         self.projections.stop().await;
         self.stores.close().await;
     }

@@ -207,6 +207,20 @@ impl RestoreKeys for PostgresKeyVault {
         Ok(keys.collect())
     }
 
+    async fn without_keys(&self, subjects: &[SubjectId]) -> Result<Vec<SubjectId>, VaultError> {
+        let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.0).collect();
+        let without: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT asked.subject FROM unnest($1::uuid[]) AS asked (subject) WHERE NOT EXISTS (
+                 SELECT FROM data_key WHERE data_key.subject = asked.subject
+             )",
+        )
+        .bind(ids)
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(unavailable)?;
+        Ok(without.into_iter().map(SubjectId).collect())
+    }
+
     async fn restore_keys(&self, mut keys: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {
         // Two that write the same keys do it in the same order. Of a subject that is given twice,
         // the tombstone comes first.
