@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    EventCodec, EventFilter, EventPage, Generation, GenerationId, GenerationState, GlobalPosition,
-    LogName, ReadModelError, ReadModels, Table,
+    Commit, EventCodec, EventFilter, EventPage, Generation, GenerationId, GenerationState,
+    GlobalPosition, LogName, Mark, ReadModelError, ReadModels, Table,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -76,7 +76,7 @@ impl<P: Projection> AnyProjection for P {
             codec,
             fills,
             generation: None,
-            stored: GlobalPosition(0),
+            stored: GlobalPosition(0).into(),
             seen: GlobalPosition(0),
             under_way: None,
             stored_at: now,
@@ -104,8 +104,8 @@ struct Projector<P: Projection> {
     codec: EventCodec,
     fills: Fills,
     generation: Option<GenerationId>,
-    /// The checkpoint of the generation.
-    stored: GlobalPosition,
+    /// Where the generation stands.
+    stored: Mark,
     /// Every event up to here has had its effect, which is stored or under way; what lies between
     /// the last effect and here is of no interest to the projection.
     seen: GlobalPosition,
@@ -139,10 +139,10 @@ impl<P: Projection> Handler for Projector<P> {
         self.folder = Some(Folder::sharing(self.projection.clone()));
         self.folded_at = None;
         let generation = self.find_generation().await?;
-        self.stored = generation.checkpoint;
+        self.stored = generation.mark();
         self.seen = generation.checkpoint;
         self.generation = Some(generation.id);
-        Ok(self.stored)
+        Ok(self.stored.position)
     }
 
     async fn handle(&mut self, page: EventPage) -> Result<GlobalPosition, HandleError> {
@@ -155,11 +155,10 @@ impl<P: Projection> Handler for Projector<P> {
         let Folded { changes, failure, .. } = self.fold(page).await?;
         self.finish_commit().await?;
         let to = failure.as_ref().map_or(through, before);
-        if to > self.stored {
-            let (models, generation) = (self.models.clone(), self.generation()?);
-            let from = self.stored;
-            let commit = async move { models.commit(generation, from, to, changes).await };
-            self.under_way = Some((to, tokio::spawn(commit)));
+        if to > self.stored.position {
+            let models = self.models.clone();
+            let commit = Commit::moving(self.generation()?, self.stored, to, changes);
+            self.under_way = Some((to, tokio::spawn(async move { models.commit(commit).await })));
             self.seen = to;
         }
         match failure {
@@ -194,7 +193,7 @@ impl<P: Projection> Handler for Projector<P> {
 impl<P: Projection> Projector<P> {
     /// Up to where queries see every effect.
     fn visible(&self) -> GlobalPosition {
-        if self.under_way.is_some() { self.stored } else { self.seen }
+        if self.under_way.is_some() { self.stored.position } else { self.seen }
     }
 
     fn generation(&self) -> Result<GenerationId, HandleError> {
@@ -270,12 +269,12 @@ impl<P: Projection> Projector<P> {
 
     /// Moves the checkpoint over events of no interest.
     async fn store_seen(&mut self) -> Result<(), HandleError> {
-        if self.seen > self.stored {
-            let (generation, from) = (self.generation()?, self.stored);
-            if let Err(error) = self.models.commit(generation, from, self.seen, Vec::new()).await {
+        if self.seen > self.stored.position {
+            let commit = Commit::moving(self.generation()?, self.stored, self.seen, Vec::new());
+            if let Err(error) = self.models.commit(commit).await {
                 return Err(self.failure_of(error).await);
             }
-            self.stored = self.seen;
+            self.stored.position = self.seen;
             self.stored_at = Instant::now();
         }
         Ok(())
@@ -295,7 +294,9 @@ impl<P: Projection> Projector<P> {
             return HandleError::Moved;
         }
         match error {
-            CheckpointMoved { expected, actual, .. } if actual > expected => HandleError::Elsewhere,
+            CheckpointMoved { expected, actual, .. } if actual.position > expected.position => {
+                HandleError::Elsewhere
+            }
             // A server that crashed may have lost the last commits: their events come again.
             CheckpointMoved { .. } => HandleError::Moved,
             // Readers look elsewhere: so does this from now on.
@@ -310,7 +311,7 @@ impl<P: Projection> Projector<P> {
         if let Err(error) = committed {
             return Err(self.failure_of(error).await);
         }
-        self.stored = to;
+        self.stored.position = to;
         self.stored_at = Instant::now();
         Ok(())
     }

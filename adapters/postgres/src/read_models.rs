@@ -16,8 +16,8 @@ use std::num::NonZeroU32;
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Filter, Generation, GenerationId, GlobalPosition, Key, Page, Query, ReadModelError, ReadModels,
-    Row, RowChange, Table, TableChanges,
+    Commit, Filter, Generation, GenerationId, Key, Page, Query, ReadModelError, ReadModels, Row,
+    Table,
 };
 use sqlx::postgres::PgPool;
 
@@ -154,25 +154,9 @@ impl ReadModels for PostgresReadModels {
         }
     }
 
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        for TableChanges { table, changes } in &changes {
-            changes.iter().try_for_each(|change| match change {
-                RowChange::Put(row) => table.check_row(row),
-                RowChange::Delete(key) => table.check_key(&key.0),
-            })?;
-        }
-        within(
-            LONG_LIMIT,
-            unavailable,
-            writer::commit(&self.writers, &generation, from, to, &changes),
-        )
-        .await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        commit.check()?;
+        within(LONG_LIMIT, unavailable, writer::commit(&self.writers, &commit)).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {

@@ -34,9 +34,9 @@ pub use log::{
 };
 pub use master_key::MasterKey;
 pub use read_models::{
-    Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Nulls, Order, Page,
-    Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,
-    Term, Test, Value, index_in_order, usable_filters,
+    Column, ColumnKind, Commit, Filter, Generation, GenerationId, GenerationState, Key, Mark,
+    Nulls, Order, Page, Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial,
+    Table, TableChanges, Term, Test, Value, index_in_order, usable_filters,
 };
 pub use recently_used::RecentlyUsed;
 pub use restore::{

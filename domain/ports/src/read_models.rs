@@ -70,18 +70,12 @@ pub trait ReadModels: Send + Sync {
         keys: Vec<Key>,
     ) -> Result<Vec<Row>, ReadModelError>;
 
-    /// Writes changes and moves the checkpoint from `from` to `to`, all or nothing.
+    /// Writes changes and moves the checkpoint, all or nothing.
     ///
-    /// - Errors: [`ReadModelError::CheckpointMoved`] if the checkpoint is not at `from`: another
-    ///   process does the same work. [`ReadModelError::Retired`] if readers have been given another
-    ///   generation: a commit to this one would be seen by nobody.
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError>;
+    /// - Errors: [`ReadModelError::CheckpointMoved`] if the generation does not stand at
+    ///   [`Commit::from`]: another process does the same work. [`ReadModelError::Retired`] if
+    ///   readers have been given another generation: a commit to this one would be seen by nobody.
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError>;
 
     /// Queries a table of a projection's active generation; never waits for a writer.
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError>;
@@ -225,6 +219,47 @@ pub struct GenerationId {
     pub number: u32,
 }
 
+/// Where a generation stands; whoever changes it says where it stood and moves it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The checkpoint: the last position whose effects it holds.
+    pub position: GlobalPosition,
+    /// How often something was changed that moves no checkpoint.
+    pub revision: u64,
+}
+
+impl From<GlobalPosition> for Mark {
+    /// Where nothing but the checkpoint was ever moved.
+    fn from(position: GlobalPosition) -> Self {
+        Self { position, revision: 0 }
+    }
+}
+
+/// What one transaction does to a generation.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Which one.
+    pub generation: GenerationId,
+    /// Where it stands, as far as the writer knows.
+    pub from: Mark,
+    /// Its checkpoint from now on.
+    pub to: GlobalPosition,
+    /// What happens to rows.
+    pub changes: Vec<TableChanges>,
+}
+
+impl Commit {
+    /// Moves the checkpoint and rows.
+    pub fn moving(
+        generation: GenerationId,
+        from: impl Into<Mark>,
+        to: GlobalPosition,
+        changes: Vec<TableChanges>,
+    ) -> Self {
+        Self { generation, from: from.into(), to, changes }
+    }
+}
+
 /// A generation and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
@@ -236,6 +271,15 @@ pub struct Generation {
     pub state: GenerationState,
     /// The last position whose effects it holds.
     pub checkpoint: GlobalPosition,
+    /// How often something was changed in it that moves no checkpoint.
+    pub revision: u64,
+}
+
+impl Generation {
+    /// Where it stands.
+    pub fn mark(&self) -> Mark {
+        Mark { position: self.checkpoint, revision: self.revision }
+    }
 }
 
 /// What a generation is for.
@@ -362,15 +406,19 @@ pub enum ReadModelError {
         /// Where the active generation is.
         active: GlobalPosition,
     },
-    /// Someone else moved the checkpoint.
-    #[error("the checkpoint of {} stands at {actual}, not {expected}; another process runs it", generation.projection)]
+    /// Someone else moved the checkpoint, or changed what moves none.
+    #[error(
+        "{} stands at {} (revision {}), not {} (revision {}); another process runs it",
+        generation.projection, actual.position, actual.revision, expected.position,
+        expected.revision
+    )]
     CheckpointMoved {
         /// Which generation.
         generation: GenerationId,
         /// Where the writer believed it was.
-        expected: GlobalPosition,
+        expected: Mark,
         /// Where it is.
-        actual: GlobalPosition,
+        actual: Mark,
     },
     /// A question that does not fit the table.
     #[error("table {table}: {what}")]

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold_ports::{
-    EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName, ReadModelError,
-    ReadModels, RowChange, SystemClock, TableChanges,
+    Commit, EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName,
+    ReadModelError, ReadModels, RowChange, SystemClock, TableChanges,
 };
 use freehold_projections::{
     Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus, TypedRow as _,
@@ -933,7 +933,7 @@ async fn verifying_shows_rows_that_are_not_what_the_log_says() {
         ],
     }];
     let at = active.checkpoint;
-    models.commit(active.id, at, at, forged).await.unwrap();
+    models.commit(Commit::moving(active.id, at, at, forged)).await.unwrap();
     let found = projections.verify("shelves").await.unwrap();
 
     assert_eq!((found.differences, found.through), (3, at));

@@ -7,10 +7,10 @@ use std::ops::Deref;
 
 use async_trait::async_trait;
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, CommandId, EventFilter, EventPage, EventStore, Filter,
-    Fingerprint, Generation, GenerationId, GlobalPosition, Key, LogName, Page, Query, ReadError,
-    ReadModelError, ReadModels, RecordedEvent, Row, StreamId, StreamVersion, Table, TableChanges,
-    Tag, TaggedEvent,
+    AppendError, AppendRequest, Appended, CommandId, Commit, EventFilter, EventPage, EventStore,
+    Filter, Fingerprint, Generation, GenerationId, GlobalPosition, Key, LogName, Page, Query,
+    ReadError, ReadModelError, ReadModels, RecordedEvent, Row, StreamId, StreamVersion, Table, Tag,
+    TaggedEvent,
 };
 use tokio::sync::watch;
 
@@ -157,14 +157,8 @@ pub trait InterposedModels: Send + Sync {
     }
 
     /// As [`ReadModels::commit`].
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        self.behind().commit(generation, from, to, changes).await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        self.behind().commit(commit).await
     }
 
     /// As [`ReadModels::query`].
@@ -223,14 +217,8 @@ impl<T: InterposedModels> ReadModels for Interposed<T> {
         self.0.fetch(generation, table, keys).await
     }
 
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        self.0.commit(generation, from, to, changes).await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        self.0.commit(commit).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use freehold_ports::{
-    Generation, GenerationId, GenerationState, GlobalPosition, ReadModelError, Table,
+    Generation, GenerationId, GenerationState, GlobalPosition, Mark, ReadModelError, Table,
 };
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Executor, Postgres};
@@ -26,8 +26,8 @@ pub(super) async fn generations(
     pool: &PgPool,
     projection: &str,
 ) -> Result<Vec<Generation>, ReadModelError> {
-    let rows: Vec<(i64, i64, String, i64)> = sqlx::query_as(
-        "SELECT number, version, state, checkpoint FROM generation
+    let rows: Vec<(i64, i64, String, i64, i64)> = sqlx::query_as(
+        "SELECT number, version, state, checkpoint, revision FROM generation
          WHERE projection = $1 ORDER BY number",
     )
     .bind(projection)
@@ -35,16 +35,18 @@ pub(super) async fn generations(
     .await
     .map_err(unavailable)?;
     let projection: Arc<str> = Arc::from(projection);
-    let generation = |(number, version, state, checkpoint): (i64, i64, String, i64)| Generation {
-        id: GenerationId { projection: projection.clone(), number: number as u32 },
-        version: version as u32,
-        state: match &*state {
-            "active" => GenerationState::Active,
-            "retired" => GenerationState::Retired,
-            _ => GenerationState::Building,
-        },
-        checkpoint: GlobalPosition(checkpoint as u64),
-    };
+    let generation =
+        |(number, version, state, checkpoint, revision): (i64, i64, String, i64, i64)| Generation {
+            id: GenerationId { projection: projection.clone(), number: number as u32 },
+            version: version as u32,
+            state: match &*state {
+                "active" => GenerationState::Active,
+                "retired" => GenerationState::Retired,
+                _ => GenerationState::Building,
+            },
+            checkpoint: GlobalPosition(checkpoint as u64),
+            revision: revision as u64,
+        };
     Ok(rows.into_iter().map(generation).collect())
 }
 
@@ -82,22 +84,24 @@ pub(super) async fn checkpoint(
     Ok(GlobalPosition(checkpoint as u64))
 }
 
-/// Moves the checkpoint of a generation that is not retired. Its row is then locked until the
+/// Moves a generation that is not retired on from a mark. Its row is then locked until the
 /// transaction ends: whoever moves it too, or retires the generation, waits; who waited finds it
 /// moved or retired.
-pub(super) async fn move_checkpoint(
+pub(super) async fn move_mark(
     connection: &mut PgConnection,
     generation: &GenerationId,
-    from: GlobalPosition,
+    from: Mark,
     to: GlobalPosition,
 ) -> Result<(), ReadModelError> {
     let moved = sqlx::query(
-        "UPDATE generation SET checkpoint = $4
-         WHERE projection = $1 AND number = $2 AND checkpoint = $3 AND state <> 'retired'",
+        "UPDATE generation SET checkpoint = $5
+         WHERE projection = $1 AND number = $2 AND checkpoint = $3 AND revision = $4
+           AND state <> 'retired'",
     )
     .bind(&*generation.projection)
     .bind(i64::from(generation.number))
-    .bind(from.0 as i64)
+    .bind(from.position.0 as i64)
+    .bind(from.revision as i64)
     .bind(to.0 as i64)
     .execute(&mut *connection)
     .await
@@ -105,8 +109,8 @@ pub(super) async fn move_checkpoint(
     if moved.rows_affected() == 1 {
         return Ok(());
     }
-    let found: Option<(i64, bool)> = sqlx::query_as(
-        "SELECT checkpoint, state = 'retired' FROM generation
+    let found: Option<(i64, i64, bool)> = sqlx::query_as(
+        "SELECT checkpoint, revision, state = 'retired' FROM generation
          WHERE projection = $1 AND number = $2",
     )
     .bind(&*generation.projection)
@@ -117,9 +121,10 @@ pub(super) async fn move_checkpoint(
     let generation = generation.clone();
     Err(match found {
         None => ReadModelError::NoGeneration(generation),
-        Some((_, true)) => ReadModelError::Retired(generation),
-        Some((actual, false)) => {
-            let actual = GlobalPosition(actual as u64);
+        Some((.., true)) => ReadModelError::Retired(generation),
+        Some((position, revision, false)) => {
+            let position = GlobalPosition(position as u64);
+            let actual = Mark { position, revision: revision as u64 };
             ReadModelError::CheckpointMoved { generation, expected: from, actual }
         }
     })

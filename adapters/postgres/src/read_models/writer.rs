@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 
 use freehold_ports::{
-    GenerationId, GlobalPosition, Key, ReadModelError, Row, RowChange, Table, TableChanges, Value,
+    Commit, GenerationId, Key, ReadModelError, Row, RowChange, Table, TableChanges, Value,
 };
 use sqlx::postgres::{PgArguments, PgConnection, PgPool};
 use sqlx::{Arguments as _, query_with};
@@ -19,15 +19,10 @@ use super::{catalogue, unavailable};
 const ROWS_AT_ONCE: usize = 5_000;
 
 /// Writes changes and moves the checkpoint, all or nothing.
-pub(super) async fn commit(
-    pool: &PgPool,
-    generation: &GenerationId,
-    from: GlobalPosition,
-    to: GlobalPosition,
-    changes: &[TableChanges],
-) -> Result<(), ReadModelError> {
+pub(super) async fn commit(pool: &PgPool, commit: &Commit) -> Result<(), ReadModelError> {
+    let Commit { generation, from, to, changes } = commit;
     let mut transaction = pool.begin().await.map_err(unavailable)?;
-    catalogue::move_checkpoint(&mut transaction, generation, from, to).await?;
+    catalogue::move_mark(&mut transaction, generation, *from, *to).await?;
     for TableChanges { table, changes } in changes {
         let physical = PhysicalTable::new(table.name, generation.number);
         let (mut rows, mut keys): (Vec<&[Value]>, Vec<&[Value]>) = (Vec::new(), Vec::new());

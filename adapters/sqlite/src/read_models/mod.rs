@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Filter, Generation, GenerationId, GlobalPosition, Key, Page, Query, ReadModelError, ReadModels,
-    Row, RowChange, Table, TableChanges,
+    Commit, Filter, Generation, GenerationId, Key, Page, Query, ReadModelError, ReadModels, Row,
+    Table,
 };
 
 use crate::file::OpenError;
@@ -145,20 +145,9 @@ impl ReadModels for SqliteReadModels {
         self.readers.read(move |reader| fetch(reader, &generation, table, &keys)).await
     }
 
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        for TableChanges { table, changes } in &changes {
-            changes.iter().try_for_each(|change| match change {
-                RowChange::Put(row) => table.check_row(row),
-                RowChange::Delete(key) => table.check_key(&key.0),
-            })?;
-        }
-        self.writer.commit(generation, from, to, changes).await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        commit.check()?;
+        self.writer.commit(commit).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
@@ -265,7 +254,9 @@ fn scan(
 #[cfg(test)]
 mod tests {
     use freehold_contract::Fresh;
-    use freehold_ports::{Column, ColumnKind, Order, Value};
+    use freehold_ports::{
+        Column, ColumnKind, GlobalPosition, Order, RowChange, TableChanges, Value,
+    };
 
     use super::*;
 
@@ -360,7 +351,10 @@ mod tests {
         let old = store.create_generation("homes", 1, &BEFORE).await.unwrap();
         let rows = [row(1, "red brick"), row(2, "blue")].map(RowChange::Put).to_vec();
         let changes = vec![TableChanges { table: &OLD, changes: rows }];
-        store.commit(old.clone(), GlobalPosition(0), GlobalPosition(1), changes).await.unwrap();
+        store
+            .commit(Commit::moving(old.clone(), GlobalPosition(0), GlobalPosition(1), changes))
+            .await
+            .unwrap();
         store.activate(old).await.unwrap();
         let query = |filters| Query {
             table: &AFTER,
@@ -396,8 +390,9 @@ mod tests {
             let (from, to) = (GlobalPosition(at), GlobalPosition(at + 1));
             let home = i64::try_from(at).unwrap();
             let (store, stale) = if at % 2 == 0 { (&one, &other) } else { (&other, &one) };
-            store.commit(generation.clone(), from, to, change(home)).await.unwrap();
-            let late = stale.commit(generation.clone(), from, to, change(home)).await;
+            store.commit(Commit::moving(generation.clone(), from, to, change(home))).await.unwrap();
+            let late =
+                stale.commit(Commit::moving(generation.clone(), from, to, change(home))).await;
             assert!(matches!(late, Err(ReadModelError::CheckpointMoved { .. })));
         }
         other.activate(generation).await.unwrap();

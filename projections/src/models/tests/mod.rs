@@ -24,8 +24,8 @@ use freehold_domain::{
 };
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
-    CommandId, EventCodec, EventId, GenerationId, GlobalPosition, Key, KeyVault as _, Provenance,
-    ReadModels, RecordedEvent, Row, SealedText, StreamId, StreamVersion, Table,
+    CommandId, Commit, EventCodec, EventId, GenerationId, GlobalPosition, Key, KeyVault as _,
+    Provenance, ReadModels, RecordedEvent, Row, SealedText, StreamId, StreamVersion, Table,
 };
 use freehold_test_stores::Place;
 use tokio::runtime::Runtime;
@@ -202,7 +202,8 @@ impl<'a> ReadModel<'a> {
         let folded = self.runtime.block_on(folded).unwrap();
         assert!(folded.failure.is_none(), "{:?}", folded.failure);
         let (from, to) = (self.checkpoint, last.position);
-        let commit = self.models.commit(self.generation.clone(), from, to, folded.changes);
+        let commit =
+            self.models.commit(Commit::moving(self.generation.clone(), from, to, folded.changes));
         self.runtime.block_on(commit).unwrap();
         self.checkpoint = to;
     }
