@@ -12,7 +12,6 @@ CREATE TABLE generation (
     version bigint NOT NULL, -- of the projection that fills it
     state text NOT NULL CHECK (state IN ('building', 'active', 'retired')),
     checkpoint bigint NOT NULL CHECK (checkpoint >= 0), -- 0: nothing applied yet
-    revision bigint NOT NULL DEFAULT 0, -- counts changes that move no checkpoint
     PRIMARY KEY (projection, number)
 ) WITH (fillfactor = 10); -- a checkpoint moves within its page
 

@@ -12,7 +12,6 @@ CREATE TABLE generation (
     version INTEGER NOT NULL, -- of the projection that fills it
     state TEXT NOT NULL CHECK (state IN ('building', 'active', 'retired')),
     checkpoint INTEGER NOT NULL CHECK (checkpoint >= 0), -- 0: nothing applied yet
-    revision INTEGER NOT NULL DEFAULT 0, -- counts changes that move no checkpoint
     PRIMARY KEY (projection, number)
 ) STRICT, WITHOUT ROWID;
 

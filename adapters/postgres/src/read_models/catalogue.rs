@@ -11,7 +11,7 @@ use sqlx::{Executor, Postgres};
 use tracing::{debug, warn};
 
 use super::schema::{self, PhysicalTable};
-use super::unavailable;
+use super::{dead_letters, unavailable};
 use crate::database::Database;
 
 /// Making indexes may take long, and needs memory to sort in.
@@ -91,10 +91,10 @@ pub(super) async fn move_mark(
     connection: &mut PgConnection,
     generation: &GenerationId,
     from: Mark,
-    to: GlobalPosition,
+    to: Mark,
 ) -> Result<(), ReadModelError> {
     let moved = sqlx::query(
-        "UPDATE generation SET checkpoint = $5
+        "UPDATE generation SET checkpoint = $5, revision = $6
          WHERE projection = $1 AND number = $2 AND checkpoint = $3 AND revision = $4
            AND state <> 'retired'",
     )
@@ -102,7 +102,8 @@ pub(super) async fn move_mark(
     .bind(i64::from(generation.number))
     .bind(from.position.0 as i64)
     .bind(from.revision as i64)
-    .bind(to.0 as i64)
+    .bind(to.position.0 as i64)
+    .bind(to.revision as i64)
     .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
@@ -284,33 +285,35 @@ pub(super) async fn swap(pool: &PgPool, generation: &GenerationId) -> Result<(),
         .await
         .map_err(unavailable)?;
     // Each answers where the generation is once its row is locked: commits to it are waited for.
-    let mut positions = [None; 2];
-    for (position, (state, condition)) in positions
+    let mut places = [None; 2];
+    for (place, (state, condition)) in places
         .iter_mut()
         .zip([("retired", "number <> $3 AND state = 'active'"), ("active", "number = $3")])
     {
         let sql = format!(
             "UPDATE generation SET state = $1 WHERE projection = $2 AND {condition}
-             RETURNING checkpoint"
+             RETURNING number, checkpoint"
         );
-        *position = sqlx::query_scalar::<_, i64>(&sql)
+        *place = sqlx::query_as::<_, (i64, i64)>(&sql)
             .bind(state)
             .bind(&*generation.projection)
             .bind(i64::from(generation.number))
             .fetch_optional(&mut *transaction)
             .await
             .map_err(unavailable)?
-            .map(|checkpoint| GlobalPosition(checkpoint as u64));
+            .map(|(number, checkpoint)| (number, GlobalPosition(checkpoint as u64)));
     }
-    let [active, checkpoint] = positions;
+    let [active, next] = places;
     // Another process may have dropped it, also while its row was waited for: nothing is retired.
-    let checkpoint = checkpoint.ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))?;
-    match active {
-        Some(active) if active > checkpoint => {
-            Err(ReadModelError::Behind { generation: generation.clone(), checkpoint, active })
+    let (_, checkpoint) = next.ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))?;
+    if let Some((number, active)) = active {
+        if active > checkpoint {
+            let generation = generation.clone();
+            return Err(ReadModelError::Behind { generation, checkpoint, active });
         }
-        _ => transaction.commit().await.map_err(unavailable),
+        dead_letters::check_swap(&mut transaction, generation, number, active).await?;
     }
+    transaction.commit().await.map_err(unavailable)
 }
 
 pub(super) async fn drop_generation(
@@ -344,7 +347,7 @@ pub(super) async fn drop_generation(
     .execute(&mut *transaction)
     .await
     .map_err(unavailable)?;
-    for catalogue in ["generation_step", "generation_table", "generation"] {
+    for catalogue in ["dead_letter", "generation_step", "generation_table", "generation"] {
         let sql = format!("DELETE FROM {catalogue} WHERE projection = $1 AND number = $2");
         sqlx::query(&sql)
             .bind(of.0)

@@ -9,14 +9,21 @@ use freehold_ports::{
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::schema::{self, PhysicalTable, Step};
-use super::unavailable;
+use super::{dead_letters, unavailable};
 use crate::file::{self, Migration, OpenError};
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 4,
-    each_log: false,
-    sql: include_str!("../../../../migrations/sqlite/0004_generations_of_read_models.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 4,
+        each_log: false,
+        sql: include_str!("../../../../migrations/sqlite/0004_generations_of_read_models.sql"),
+    },
+    Migration {
+        number: 5,
+        each_log: false,
+        sql: include_str!("../../../../migrations/sqlite/0005_dead_letters.sql"),
+    },
+];
 
 /// How many rows one piece of a long step takes: about 0.2 s, for that long other commits wait.
 const ROWS_PER_PIECE: i64 = 20_000;
@@ -104,7 +111,7 @@ pub(super) fn move_mark(
     connection: &Connection,
     generation: &GenerationId,
     from: Mark,
-    to: GlobalPosition,
+    to: Mark,
 ) -> Result<(), ReadModelError> {
     let sql = "SELECT checkpoint, revision, state = 'retired' FROM generation
                WHERE projection = ?1 AND number = ?2";
@@ -125,9 +132,11 @@ pub(super) fn move_mark(
     if actual != from {
         return Err(ReadModelError::CheckpointMoved { generation, expected: from, actual });
     }
-    let sql = "UPDATE generation SET checkpoint = ?3 WHERE projection = ?1 AND number = ?2";
+    let sql = "UPDATE generation SET checkpoint = ?3, revision = ?4
+               WHERE projection = ?1 AND number = ?2";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
-    let values = params![generation.projection, generation.number, to.0 as i64];
+    let (position, revision) = (to.position.0 as i64, to.revision as i64);
+    let values = params![generation.projection, generation.number, position, revision];
     statement.execute(values).map(drop).map_err(unavailable)
 }
 
@@ -240,7 +249,8 @@ pub(super) fn swap(
             let generation = generation.clone();
             return Err(ReadModelError::Behind { generation, checkpoint, active });
         }
-        Ok(_) | Err(ReadModelError::NotBuilt(_)) => {}
+        Ok(active) => dead_letters::check_swap(transaction, generation, active)?,
+        Err(ReadModelError::NotBuilt(_)) => {}
         Err(error) => return Err(error),
     }
     transaction
@@ -289,7 +299,7 @@ pub(super) fn drop_generation(
             let physical = PhysicalTable::new(&name, generation.number);
             transaction.execute_batch(&schema::drop_rows(&physical))?;
         }
-        for catalogue in ["generation_step", "generation_table", "generation"] {
+        for catalogue in ["dead_letter", "generation_step", "generation_table", "generation"] {
             let sql = format!("DELETE FROM {catalogue} WHERE projection = ?1 AND number = ?2");
             transaction.execute(&sql, of)?;
         }

@@ -2,11 +2,13 @@
 //!
 //! One thread owns the connection that writes; queries borrow one of several that only read, and
 //! in write-ahead mode neither waits for the other. The tables of a generation are made by
-//! [`schema`], the catalogue of generations is in [`catalogue`], questions are answered by
-//! [`query`]. Absent on purpose: what the rows mean; projections know.
+//! [`schema`], the catalogue of generations is in [`catalogue`], what could not be handled in
+//! [`dead_letters`], questions are answered by [`query`]. Absent on purpose: what the rows mean;
+//! projections know.
 
 mod catalogue;
 mod connection;
+mod dead_letters;
 mod query;
 mod schema;
 mod value;
@@ -18,8 +20,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Commit, Filter, Generation, GenerationId, Key, Page, Query, ReadModelError, ReadModels, Row,
-    Table,
+    Commit, DeadLetter, DeadLetters, Filter, Generation, GenerationId, Key, LetterFilter,
+    LetterGroup, LetterId, Page, Query, ReadModelError, ReadModels, RetryPace, Row, Table,
 };
 
 use crate::file::OpenError;
@@ -84,6 +86,45 @@ fn shared(connection: rusqlite::Connection) -> Shared {
 
 fn unavailable(error: rusqlite::Error) -> ReadModelError {
     ReadModelError::Unavailable { source: error.into() }
+}
+
+#[async_trait]
+impl DeadLetters for SqliteReadModels {
+    async fn letters(
+        &self,
+        filter: LetterFilter,
+        after: Option<LetterId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<DeadLetter>, ReadModelError> {
+        let list = move |reader: &rusqlite::Connection| {
+            dead_letters::list(reader, &filter, after.as_ref(), limit)
+        };
+        self.readers.read(list).await
+    }
+
+    async fn letter_groups(
+        &self,
+        filter: LetterFilter,
+    ) -> Result<Vec<LetterGroup>, ReadModelError> {
+        self.readers.read(move |reader| dead_letters::groups(reader, &filter)).await
+    }
+
+    async fn parked(&self, generation: &GenerationId) -> Result<Vec<DeadLetter>, ReadModelError> {
+        let generation = generation.clone();
+        self.readers.read(move |reader| dead_letters::parked(reader, &generation)).await
+    }
+
+    async fn order_retry(
+        &self,
+        letters: Vec<LetterId>,
+        pace: RetryPace,
+        by: Arc<str>,
+    ) -> Result<u64, ReadModelError> {
+        let order = move |transaction: &rusqlite::Transaction<'_>| {
+            dead_letters::order_retry(transaction, &letters, pace, &by)
+        };
+        self.writer.transact_durably(order).await
+    }
 }
 
 #[async_trait]

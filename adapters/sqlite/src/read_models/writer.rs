@@ -8,11 +8,10 @@ use freehold_ports::{Commit, ReadModelError, RowChange, Table, TableChanges, Val
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::catalogue;
 use super::connection::{BUSY_TIMEOUT, Shared, lock};
 use super::schema::{PhysicalTable, quoted};
-use super::unavailable;
 use super::value::{Bound, is_stored_as};
+use super::{catalogue, dead_letters, unavailable};
 use crate::file;
 
 /// The most rows that commits may gather in one transaction; a larger one goes alone.
@@ -81,6 +80,23 @@ impl Writer {
         let job = move |connection: &mut Connection| {
             // Nobody waits for the answer if the caller gave up.
             let _ = reply.send(in_transaction(connection, work));
+        };
+        self.jobs.send(Job::Other(Box::new(job))).await.map_err(gone)?;
+        answer.await.map_err(gone)?
+    }
+
+    /// As [`transact`](Self::transact), and on the disk before it is answered, with all before it.
+    pub(super) async fn transact_durably<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, ReadModelError> + Send + 'static,
+    ) -> Result<T, ReadModelError> {
+        let (reply, answer) = oneshot::channel();
+        let job = move |connection: &mut Connection| {
+            let durable = connection.pragma_update(None, "synchronous", "full");
+            let done = durable.map_err(unavailable).and_then(|()| in_transaction(connection, work));
+            let restored = connection.pragma_update(None, "synchronous", "normal");
+            // Nobody waits for the answer if the caller gave up.
+            let _ = reply.send(done.and_then(|done| restored.map(|()| done).map_err(unavailable)));
         };
         self.jobs.send(Job::Other(Box::new(job))).await.map_err(gone)?;
         answer.await.map_err(gone)?
@@ -168,14 +184,14 @@ fn write_or_undo(
 }
 
 fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), ReadModelError> {
-    catalogue::move_mark(transaction, &commit.generation, commit.from, commit.to)?;
+    catalogue::move_mark(transaction, &commit.generation, commit.from, commit.mark())?;
     let prepared = catalogue::is_prepared(transaction, &commit.generation).map_err(unavailable)?;
     for TableChanges { table, changes } in &commit.changes {
         let physical = PhysicalTable::new(table.name, commit.generation.number);
         let write = if prepared { write_indexed } else { write_bare };
         write(transaction, table, &physical, changes).map_err(unavailable)?;
     }
-    Ok(())
+    dead_letters::change(transaction, &commit.generation, &commit.letters)
 }
 
 /// Writes to a table that has no index but its key: one statement a row.
