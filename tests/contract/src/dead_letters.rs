@@ -251,7 +251,7 @@ pub async fn a_letter_becomes_what_trying_it_again_said(store: Arc<dyn ReadModel
         waiting: 5,
         ..ordered.clone()
     };
-    assert_eq!(parked(store, &home).await, [half_way.clone()]);
+    assert_eq!(parked(store, &home).await, vec![half_way.clone()]);
 
     let failed = Tried::Failed { error: "worse".into(), fault: Fault::Panic };
     change(store, &home, at(90), vec![tried(&ordered, failed)]).await.unwrap();
@@ -267,7 +267,7 @@ pub async fn a_letter_becomes_what_trying_it_again_said(store: Arc<dyn ReadModel
     let later = letter(&home, "1", 30);
     let failed_later = Tried::FailedLater(later.clone());
     change(store, &home, at(90), vec![tried(&ordered, failed_later)]).await.unwrap();
-    assert_eq!(parked(store, &home).await, [later.clone()]);
+    assert_eq!(parked(store, &home).await, vec![later.clone()]);
 
     change(store, &home, at(90), vec![tried(&later, Tried::Resolved)]).await.unwrap();
     assert_eq!(parked(store, &home).await, []);
