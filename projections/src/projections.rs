@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     Clock, EventCodec, EventStore, Generation, GenerationId, GenerationState, GlobalPosition,
-    LogName, ReadModelError, ReadModels,
+    LetterId, LogName, ReadModelError, ReadModels, RetryPace, Tried,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,7 +21,10 @@ use tracing::{info, warn};
 use crate::projector::{AnyProjection, Fills};
 use crate::subscription::{Ended, Follower, Orders, Until, wait_for};
 use crate::verify::{Verification, verify};
-use crate::{Failure, HandleError, NotReached, Projection, SubscriptionState, SubscriptionStatus};
+use crate::{
+    Failure, FailurePolicy, HandleError, NotReached, Projection, SubscriptionState,
+    SubscriptionStatus,
+};
 
 /// How long to wait before trying again to bring a projection up.
 const RETRY: Duration = Duration::from_secs(1);
@@ -45,6 +48,7 @@ pub(crate) struct Engine {
     pub(crate) models: Arc<dyn ReadModels>,
     pub(crate) codec: EventCodec,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policy: Arc<FailurePolicy>,
 }
 
 /// One projection and what is done with it.
@@ -135,6 +139,9 @@ pub enum ProjectionError {
     /// The read models did not do it.
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
+    /// What is parked changes all the time.
+    #[error("dead letters of {0} are being tried again; verify it when that is done")]
+    Retrying(&'static str),
     /// The work ended by a defect.
     #[error("it ended unexpectedly; the log says why")]
     Ended,
@@ -148,7 +155,15 @@ impl Projections {
         codec: EventCodec,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { engine: Engine { store, models, codec, clock }, kept: BTreeMap::new() }
+        let policy = Arc::default();
+        Self { engine: Engine { store, models, codec, clock, policy }, kept: BTreeMap::new() }
+    }
+
+    /// What becomes of events that cannot be handled, in the projections added from here on.
+    #[must_use]
+    pub fn under(mut self, policy: FailurePolicy) -> Self {
+        self.engine.policy = Arc::new(policy);
+        self
     }
 
     /// Adds a projection; the last one of a name counts.
@@ -271,6 +286,17 @@ impl Projections {
             verify(&kept.engine, &kept.projection).await
         });
         task.await.map_err(|_| ProjectionError::Ended)?
+    }
+
+    /// What trying a letter again would come to: of its stream, the first 1,000 events that wait.
+    /// Nothing is stored. None if no stream of that projection is parked so.
+    pub async fn try_letter(&self, letter: &LetterId) -> Result<Option<Tried>, ProjectionError> {
+        let kept = self.kept(&letter.generation.projection)?;
+        let parked = kept.engine.models.parked(&letter.generation).await?;
+        let Some(letter) = parked.into_iter().find(|parked| parked.id == *letter) else {
+            return Ok(None);
+        };
+        Ok(Some(kept.projection.clone().try_letter(kept.engine.clone(), letter).await?))
     }
 
     fn kept(&self, name: &str) -> Result<&Arc<Kept>, ProjectionError> {
@@ -405,6 +431,13 @@ impl Kept {
                 self.engine.models.prepare(generation.clone()).await?;
             }
         }
+        if self.order_parked(&generation).await? {
+            match follower.follow_and_retry(Until::CaughtUp).await {
+                Ended::There => {}
+                Ended::Stopped => return Ok(()),
+                Ended::Gone => return Err(HandleError::Gone.into()),
+            }
+        }
         // Another process may have filled it too, and be through.
         let generations = self.engine.models.generations(self.name()).await?;
         if self.is_up(&generations) {
@@ -503,11 +536,12 @@ impl Kept {
         let orders = watch::Sender::new(Orders::default());
         let handler = self.handler(Fills::One(generation.clone()));
         let mut follower = self.follower(handler, orders.subscribe(), fill.status.clone());
-        follower.follow(Until::CaughtUp).await?;
+        follow_on(&mut follower, Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Preparing);
         self.engine.models.prepare(generation.clone()).await?;
         fill.phase.send_replace(Phase::CatchingUp);
-        follower.follow(Until::CaughtUp).await?;
+        self.order_parked(generation).await?;
+        follow_on(&mut follower, Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Swapping);
         // While the live subscription still runs: dropping large tables takes time.
         let generations = self.engine.models.generations(self.name()).await?;
@@ -538,7 +572,7 @@ impl Kept {
             match self.engine.models.activate(generation.clone()).await {
                 Err(ReadModelError::Behind { checkpoint, .. }) if stood_at != Some(checkpoint) => {
                     stood_at = Some(checkpoint);
-                    if follower.follow(Until::CaughtUp).await?.is_some() {
+                    if follow_on(follower, Until::CaughtUp).await?.is_some() {
                         continue;
                     }
                     // An order came before it was there.
@@ -551,6 +585,19 @@ impl Kept {
                 activated => return activated.map(|()| true).map_err(Into::into),
             }
         }
+    }
+
+    /// Orders another try of all that a generation has parked, before readers see it: what parked
+    /// it may have been mended since. Whether there is any.
+    async fn order_parked(&self, generation: &GenerationId) -> Result<bool, ReadModelError> {
+        let parked = self.engine.models.parked(generation).await?;
+        if parked.is_empty() {
+            return Ok(false);
+        }
+        let pace = RetryPace { first_at: self.engine.clock.now(), every: Duration::ZERO };
+        let letters = parked.into_iter().map(|letter| letter.id).collect();
+        self.engine.models.order_retry(letters, pace, "swap".into()).await?;
+        Ok(true)
     }
 
     async fn create(&self) -> Result<GenerationId, ReadModelError> {
@@ -604,8 +651,7 @@ impl Kept {
     }
 
     fn handler(&self, fills: Fills) -> Box<dyn crate::Handler> {
-        let Engine { models, codec, .. } = &self.engine;
-        self.projection.clone().handler(models.clone(), codec.clone(), fills)
+        self.projection.clone().handler(self.engine.clone(), fills)
     }
 
     fn follower(
@@ -628,6 +674,19 @@ impl Kept {
         };
         *self.building.lock().unwrap_or_else(PoisonError::into_inner) = Some(fill.clone());
         ShownFill { kept: self, fill }
+    }
+}
+
+/// Follows, and goes on where letters were changed meanwhile.
+pub(crate) async fn follow_on(
+    follower: &mut Follower,
+    until: Until,
+) -> Result<Option<Ended>, HandleError> {
+    loop {
+        match follower.follow(until).await {
+            Err(HandleError::Moved) => {}
+            followed => return followed,
+        }
     }
 }
 

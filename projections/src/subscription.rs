@@ -62,6 +62,8 @@ pub struct SubscriptionStatus {
     pub behind_since: Option<DateTime<Utc>>,
     /// Positions a second, recently.
     pub positions_per_second: f64,
+    /// How many streams are parked in dead letters, as far as this process knows.
+    pub parked: usize,
 }
 
 /// What a subscription is doing.
@@ -103,6 +105,7 @@ impl SubscriptionStatus {
             head: GlobalPosition(0),
             behind_since: None,
             positions_per_second: 0.0,
+            parked: 0,
         }
     }
 
@@ -446,6 +449,8 @@ impl Follower {
                     Until::Stopped => self.handler.settle().await?,
                     Until::CaughtUp | Until::Reached(_) => self.handler.end().await?,
                 };
+            } else if nothing_new {
+                position = self.handler.settle().await?;
             }
             self.rate.note(position);
             self.publish(|status| {
@@ -460,6 +465,7 @@ impl Follower {
             }
             // A replica may not have yet what the head promises.
             if there || nothing_new {
+                let settle_after = self.handler.settle_after().unwrap_or(LAST_POLL);
                 tokio::select! {
                     changed = hint.changed() => {
                         // A store that is gone gives no hints: looking is left.
@@ -468,6 +474,7 @@ impl Follower {
                         }
                     }
                     () = tokio::time::sleep(poll) => poll = (poll * 2).min(LAST_POLL),
+                    () = tokio::time::sleep(settle_after) => {}
                     _ = self.orders.changed() => self.orders.mark_changed(),
                 }
             }
@@ -559,6 +566,7 @@ impl Follower {
             change(status);
             status.head = status.head.max(status.position);
             status.positions_per_second = self.rate.per_second;
+            status.parked = self.handler.parked();
             self.meters.show(status, self.clock.now());
         });
     }

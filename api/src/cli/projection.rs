@@ -306,7 +306,7 @@ impl From<ProjectionError> for CliError {
     fn from(error: ProjectionError) -> Self {
         let exit = match &error {
             ProjectionError::Unknown(_) => Exit::NotFound,
-            ProjectionError::Busy(_) => Exit::Conflict,
+            ProjectionError::Busy(_) | ProjectionError::Retrying(_) => Exit::Conflict,
             ProjectionError::NoEarlier(_) | ProjectionError::OtherVersion { .. } => Exit::Refused,
             // No later try helps where the log does not have what readers see.
             ProjectionError::ReadModels(ReadModelError::Behind { .. }) => Exit::Refused,

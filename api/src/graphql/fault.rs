@@ -126,6 +126,8 @@ impl From<ReadModelError> for Fault {
             | ReadModelError::Behind { .. }
             | ReadModelError::Retired(_)
             | ReadModelError::CheckpointMoved { .. }
+            | ReadModelError::Lacks { .. }
+            | ReadModelError::LetterMoved { .. }
             | ReadModelError::Unfit { .. } => internal(&error),
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod dead_letters;
 mod support;
 
 use std::io::{BufRead as _, BufReader};
@@ -11,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold_ports::{
-    EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName, ReadModelError,
-    ReadModels, RowChange, SystemClock, TableChanges,
+    Commit, EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName,
+    ReadModelError, ReadModels, RowChange, SystemClock, TableChanges,
 };
 use freehold_projections::{
-    Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus, TypedRow as _,
+    FailurePolicy, Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus,
+    TypedRow as _,
 };
 use freehold_test_stores::{Log, Place};
 use proptest::prelude::*;
@@ -193,7 +195,7 @@ fn a_killed_process_loses_and_doubles_nothing() {
     });
 }
 
-/// What cannot be handled stops its subscription where everybody sees it, and nothing else.
+/// A projection that is told to stop does so where everybody sees it, and nothing else stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
     let shop = Shop::new();
@@ -210,7 +212,7 @@ async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
     let models = shop.models().await;
     settle_first(&models, &log, &before).await;
     refuses.store(true, Ordering::Relaxed);
-    let projections = engine(log.clone(), models.clone(), shelves).with(Counting);
+    let projections = stopping(log.clone(), models.clone()).with(shelves).with(Counting);
 
     projections.start();
     let failure = failure(&projections).await;
@@ -238,6 +240,13 @@ async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
     projections.stop().await;
 }
 
+/// No projections yet; those that follow stop at what they cannot handle.
+fn stopping(log: Arc<dyn Log>, models: Arc<dyn ReadModels>) -> Projections {
+    let stopping = ["shelves", "panicking"].map(str::to_owned).into();
+    let policy = FailurePolicy { stopping, ..FailurePolicy::default() };
+    Projections::new(log, models, codec(), Arc::new(SystemClock)).under(policy)
+}
+
 /// Brings the model to the events before the poison, so that there is something to show.
 async fn settle_first(models: &Arc<dyn ReadModels>, log: &Arc<dyn Log>, events: &[ShopEvent]) {
     let place = Place::in_memory();
@@ -257,7 +266,7 @@ async fn unknown_and_unreadable_events_are_failures() {
         let shop = Shop::in_memory();
         let log = shop.log().await;
         let models = shop.models().await;
-        let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+        let projections = stopping(log.clone(), models.clone()).with(Shelves::<1>::default());
         projections.start();
         let good = append(&*log, &[ShopEvent::Placed { item: 1, shelf: 1 }]).await;
         projections.wait_for("shelves", good, SOON).await.unwrap().unwrap();
@@ -969,7 +978,7 @@ async fn verifying_shows_rows_that_are_not_what_the_log_says() {
         ],
     }];
     let at = active.checkpoint;
-    models.commit(active.id, at, at, forged).await.unwrap();
+    models.commit(Commit::moving(active.id, at, at, forged)).await.unwrap();
     let found = projections.verify("shelves").await.unwrap();
 
     assert_eq!((found.differences, found.through), (3, at));
@@ -1117,7 +1126,7 @@ async fn a_projection_that_panics_is_a_failure() {
     let shop = Shop::in_memory();
     let log = shop.log().await;
     let models = shop.models().await;
-    let projections = engine(log.clone(), models, Shelves::<1>::default()).with(Panicking);
+    let projections = stopping(log.clone(), models).with(Shelves::<1>::default()).with(Panicking);
     append(&*log, &Dice::new(3).events(5)).await;
     projections.start();
     let deadline = Instant::now() + SOON;
