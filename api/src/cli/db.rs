@@ -416,7 +416,7 @@ async fn keys_at_fault(stores: &Stores) -> Result<Vec<String>, CliError> {
 impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
         let exit = match &error {
-            ReadError::Unavailable { .. } => Exit::Unavailable,
+            ReadError::Unavailable { .. } | ReadError::Overloaded { .. } => Exit::Unavailable,
             ReadError::Damaged { .. } => Exit::Failure,
             ReadError::UnknownLog(_) => Exit::NotFound,
         };
