@@ -134,7 +134,13 @@ impl Node {
                                      more"
                                 })?;
                                 if !generations.iter().any(|g| g.state == GenerationState::Active) {
-                                    late.push(format!("{name} is being built"));
+                                    let building = projection.building.map(|b| b.status.state);
+                                    late.push(match &building {
+                                        Some(SubscriptionState::Failed(failure)) => {
+                                            in_short(name, failure)
+                                        }
+                                        _ => format!("{name} is being built"),
+                                    });
                                 }
                             }
                             _ => {}
