@@ -41,6 +41,9 @@ impl Node {
             stores.close().await;
             return Err(refused);
         }
+        if let Some(left) = stores.keys_left().await {
+            warn!("{left}");
+        }
         let clock = Arc::new(SystemClock);
         let options =
             ExecutorOptions { policy: config.policy.into(), ..ExecutorOptions::default() };
