@@ -43,6 +43,9 @@ impl Node {
             stores.close().await;
             return Err(refused);
         }
+        if let Some(left) = stores.keys_left().await {
+            warn!("{left}");
+        }
         let clock = Arc::new(SystemClock);
         let options =
             ExecutorOptions { policy: config.policy.into(), ..ExecutorOptions::default() };
@@ -157,7 +160,10 @@ async fn late(
             _ if lag > budget => late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64())),
             // While a generation is filled another one may answer.
             SubscriptionState::CatchingUp if !answers().await? => {
-                late.push(format!("{name} is being built"));
+                late.push(match projection.building.map(|building| building.status.state) {
+                    Some(SubscriptionState::Failed(failure)) => in_short(name, &failure),
+                    _ => format!("{name} is being built"),
+                });
             }
             _ => {}
         }

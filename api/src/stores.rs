@@ -55,6 +55,7 @@ enum Backing {
     Postgres {
         databases: Vec<Database>,
         log: Arc<PostgresEventStore>,
+        vault: Arc<PostgresKeyVault>,
     },
 }
 
@@ -289,11 +290,12 @@ impl Stores {
             snapshots: log.clone(),
             vault: vault.clone(),
             keys: Some(vault.clone()),
-            codec: EventCodec::new(vault),
+            codec: EventCodec::new(vault.clone()),
             models: Arc::new(models),
             backing: Backing::Postgres {
                 databases: [Some(database), keys].into_iter().flatten().collect(),
                 log,
+                vault,
             },
         }
     }
@@ -331,6 +333,24 @@ impl Stores {
         StoresError::NoKeys { likely: likely.to_owned() }
     }
 
+    /// Whether the log's database holds keys though store.keys_url names another one, in words.
+    pub(crate) async fn keys_left(&self) -> Option<&'static str> {
+        let Backing::Postgres { databases, vault, .. } = &self.backing else { return None };
+        let [log, _, ..] = &databases[..] else { return None };
+        match vault.are_left_in(log).await {
+            Ok(false) => None,
+            Ok(true) => Some(
+                "store.keys_url names the database of the keys, and that of the log still holds \
+                 some: whoever is erased from now on can be read with them. When `freehold doctor` \
+                 finds nothing else, and no process runs, remove them there: TRUNCATE data_key, vault",
+            ),
+            Err(error) => {
+                warn!(%error, "nobody looked whether keys are left in the database of the log");
+                None
+            }
+        }
+    }
+
     /// What in the logs contradicts itself, in words; reads everything.
     pub async fn check_integrity(&self) -> Result<Vec<String>, ReadError> {
         match &self.backing {
@@ -342,7 +362,7 @@ impl Stores {
 
     /// Whether this process can write, in words for everybody; the log has the rest.
     pub(crate) async fn check(&self) -> Result<(), String> {
-        if let Backing::Postgres { databases, log } = &self.backing {
+        if let Backing::Postgres { databases, log, .. } = &self.backing {
             for (database, key) in databases.iter().zip(["store.url", "store.keys_url"]) {
                 database.check().await.map_err(|error| {
                     warn!(key, %error, "a database cannot be used");
@@ -377,7 +397,7 @@ impl Stores {
                     warn!(%error, "the write-ahead log of the read models was not emptied");
                 }
             }
-            Backing::Postgres { log, databases } => {
+            Backing::Postgres { log, databases, .. } => {
                 log.close().await;
                 for database in databases {
                     database.close().await;

@@ -213,9 +213,15 @@ fn an_import_with_another_master_key_leaves_a_new_store_to_the_right_one() {
     assert_eq!(rows(store, &["doctor"])[0]["sound"], true);
 }
 
-#[test]
+fn log_file(store: &str, files: &tempfile::TempDir) -> String {
+    let file = files.path().join("log").to_str().unwrap().to_owned();
+    rows(store, &["events", "export", &file]);
+    file
+}
+
+#[tokio::test]
 #[ignore = "set TEST_POSTGRES_URL"]
-fn a_database_for_keys_that_is_named_later_is_not_begun_anew() {
+async fn a_database_for_keys_that_is_named_later_is_not_begun_anew() {
     let (log, keys) = (Schema::new(), Schema::new());
     let (store, keys) = (&*log.url(), &*keys.url());
     let elsewhere = |arguments: &[&str]| {
@@ -236,9 +242,19 @@ fn a_database_for_keys_that_is_named_later_is_not_begun_anew() {
     rows(store, &["keys", "export", file]);
     let imported = elsewhere(&["keys", "import", file]).output().unwrap();
     assert_eq!(imported.status.code(), Some(0), "{}", err(&imported));
+    let left = found(&elsewhere(&["doctor"]).output().unwrap());
+    assert!(left.contains("TRUNCATE data_key, vault"), "{left}");
     Serving::start(elsewhere(&SERVE)).register("dan@example.org");
     let finding = found(&run(store, &["doctor"]));
     assert!(finding.contains("1 person"), "the last key is in the other database: {finding}");
+    let wrong = run(store, &["keys", "import", &log_file(store, &files)]);
+    assert!(err(&wrong).contains("freehold events export"), "{}", err(&wrong));
+
+    let mut operator = log.operator().await;
+    sqlx::raw_sql("TRUNCATE data_key, vault").execute(&mut operator).await.unwrap();
+
+    assert_eq!(out(&elsewhere(&["doctor"]).output().unwrap())[0]["sound"], true);
+    drop(Serving::start(elsewhere(&SERVE)));
 }
 
 #[tokio::test]

@@ -313,7 +313,12 @@ async fn fence(global: &Global, only: Vec<LogName>, dry_run: bool) -> Result<(),
         let epoch = epoch.ok_or_else(|| failed(OpenError::Nothing))?;
         rows.write(&Fenced { log: log.log.clone(), epoch })?;
     }
-    Ok(rows.finish()?)
+    rows.finish()?;
+    global.output().note(
+        "now restart every process that has this database open: until then it stores nothing, and \
+         says so in /ready",
+    );
+    Ok(())
 }
 
 fn failed(source: OpenError) -> CliError {
@@ -330,6 +335,10 @@ impl Doctor {
             let contradictions = found.len();
             found.extend(ahead(&stores).await?);
             found.extend(keys_at_fault(&stores).await?);
+            if found.is_empty() {
+                // Else they may be the only ones.
+                found.extend(stores.keys_left().await.map(str::to_owned));
+            }
             spinner.finish_and_clear();
             if !global.output().is_table() {
                 let mut positions = serde_json::Map::new();
@@ -416,7 +425,7 @@ async fn keys_at_fault(stores: &Stores) -> Result<Vec<String>, CliError> {
 impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
         let exit = match &error {
-            ReadError::Unavailable { .. } => Exit::Unavailable,
+            ReadError::Unavailable { .. } | ReadError::Overloaded { .. } => Exit::Unavailable,
             ReadError::Damaged { .. } => Exit::Failure,
             ReadError::UnknownLog(_) => Exit::NotFound,
         };

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use freehold_postgres::Database;
 use toml::Value;
 
 use super::{PostgresUrl, Roles, Secret, StoreUrl};
@@ -24,7 +25,7 @@ pub struct Key {
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `host:port`, as numbers.
+    /// An IP address and a port.
     Address,
     /// A whole number of something, at least 1.
     Count,
@@ -361,7 +362,9 @@ impl Kind {
     /// What to write, for documentation and messages.
     pub fn expected(self) -> String {
         match self {
-            Self::Address => "an address with a port, such as 127.0.0.1:8001".to_owned(),
+            Self::Address => "an IP address with a port, such as 127.0.0.1:8001 or [::1]:8001; \
+                              names of hosts are not taken"
+                .to_owned(),
             Self::Count => "a whole number from 1".to_owned(),
             Self::Bytes => "a whole number of bytes from 1".to_owned(),
             Self::Milliseconds => "a whole number of milliseconds from 1".to_owned(),
@@ -378,6 +381,20 @@ impl Kind {
             Self::Tokens => "tables with name, hash (64 hexadecimal digits) and role (reader, \
                              writer, operator), as `freehold token create` prints them"
                 .to_owned(),
+        }
+    }
+
+    /// What exactly is wrong with a value that is refused, where more can be said than what it must
+    /// be; without any of it.
+    pub(super) fn why_not(self, value: &Value) -> Option<String> {
+        let text = value.as_str().filter(|_| matches!(self, Self::Store | Self::Postgres))?;
+        match text.split_once("://") {
+            Some(("postgres" | "postgresql", _)) => Database::check_address(text).err(),
+            _ if text.contains('@') => Some(
+                "an address begins with postgres://, a folder's name that has an @ with sqlite:"
+                    .to_owned(),
+            ),
+            _ => None,
         }
     }
 

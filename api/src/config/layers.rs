@@ -100,6 +100,16 @@ pub enum ConfigError {
         /// What this process was to run.
         roles: Roles,
     },
+    /// A secret by itself and in a file, which differ.
+    #[error("{first} sets {key}, and so does {second}, to something else; remove one of the two")]
+    Twice {
+        /// The key.
+        key: &'static str,
+        /// Where one was found.
+        first: Origin,
+        /// Where the other was found.
+        second: Origin,
+    },
     /// A file that cannot be read.
     #[error("{origin} cannot be read: {source}")]
     Unreadable {
@@ -192,6 +202,24 @@ impl Sources {
     }
 }
 
+impl Origin {
+    /// Whether nobody can say which of two values is meant, one of them in a file: they come from
+    /// the same place. Of master keys it is never said: with the wrong one nothing can be read.
+    fn contradicts(&self, other: &Self, key: &Key) -> bool {
+        let (named_by, other) = match (self, other) {
+            (Self::SecretFile(_, by), other) | (other, Self::SecretFile(_, by)) => (&**by, other),
+            _ => return false,
+        };
+        let same_place = match (named_by, other) {
+            (Self::File(_), Self::File(_)) => true,
+            // A plain name gives way to one that was made for this program.
+            (Self::Environment(_), Self::Environment(name)) => name.starts_with(PREFIX),
+            _ => false,
+        };
+        same_place || key.kind.is_secret()
+    }
+}
+
 #[derive(Default)]
 struct Layers {
     values: BTreeMap<&'static str, (Value, Origin)>,
@@ -249,7 +277,13 @@ impl Layers {
     }
 
     fn set(&mut self, key: &'static Key, value: Value, origin: Origin) {
-        if key.kind.admits(&value) {
+        if let Some((before, first)) = self.values.get(key.name)
+            && *before != value
+            && first.contradicts(&origin, key)
+        {
+            let (first, second) = (first.clone(), origin);
+            self.errors.push(ConfigError::Twice { key: key.name, first, second });
+        } else if key.kind.admits(&value) {
             self.values.insert(key.name, (value, origin));
         } else {
             self.refuse(key, &value, origin);
@@ -262,7 +296,8 @@ impl Layers {
             Value::String(text) => Value::String(without_password(text)).to_string(),
             value => without_password(&value.to_string()),
         };
-        let expected = key.kind.expected();
+        let why = key.kind.why_not(value).map(|why| format!(": {why}")).unwrap_or_default();
+        let expected = format!("{}{why}", key.kind.expected());
         self.errors.push(ConfigError::WrongValue { key: key.name, origin, found, expected });
     }
 
@@ -412,6 +447,10 @@ pub(crate) fn without_password(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 < at => {
             format!("{}***{}", &text[..scheme + 3], &text[at..])
+        }
+        // One whose scheme was left out; the names of folders may have both signs.
+        (None, Some(at)) if text[..at].contains(':') && !text.starts_with("sqlite:") => {
+            format!("***{}", &text[at..])
         }
         _ => text,
     }

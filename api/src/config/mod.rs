@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use freehold_postgres::Database;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, Kind};
@@ -331,7 +332,9 @@ impl TryFrom<String> for PostgresUrl {
 
     fn try_from(url: String) -> Result<Self, Self::Error> {
         match url.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => Ok(Self(url)),
+            Some(("postgres" | "postgresql", _)) if Database::check_address(&url).is_ok() => {
+                Ok(Self(url))
+            }
             _ => Err("a PostgreSQL address"),
         }
     }
@@ -348,10 +351,15 @@ impl TryFrom<String> for StoreUrl {
                 if path.is_empty() { Err("a folder") } else { Ok(Self::Sqlite(path.into())) }
             }
             Some(("postgres" | "postgresql", _)) => PostgresUrl::try_from(url).map(Self::Postgres),
-            Some((scheme, _)) if scheme.len() > 1 && !scheme.contains(['/', '\\', '.']) => {
-                Err("a scheme that this release knows")
+            // `C:\data` is a folder; a database's address without its scheme has a password in it.
+            Some((scheme, path)) if scheme.len() > 1 || !path.starts_with(['/', '\\']) => {
+                match scheme.contains(['/', '\\']) && !url.contains('@') {
+                    true => Ok(Self::Sqlite(url.into())),
+                    false => Err("a scheme that this release knows"),
+                }
             }
             _ if url.is_empty() => Err("a folder"),
+            _ if url.contains('@') => Err("a scheme"),
             // What else programs take as a database's address is no name of a folder.
             _ if url.contains("host=") || url.contains("dbname=") => {
                 Err("postgres://user@host:port/database, where it names a database")

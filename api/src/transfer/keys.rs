@@ -80,6 +80,9 @@ pub async fn import_keys(ports: &Ports, input: impl BufRead) -> Result<KeysMoved
     let mut lines = LineReader::new(input);
     let no_export = |what: String| TransferError::NotAnExport { command: "keys", what };
     let header: Header = match lines.next()? {
+        Line::Record(line) if line.starts_with(b"{\"freehold_logs\"") => {
+            return Err(no_export("is of `freehold events export`".into()));
+        }
         Line::Record(line) => {
             serde_json::from_slice(line).map_err(|error| no_export(error.to_string()))?
         }
