@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod relay;
 mod support;
 
 use std::io::{BufRead as _, BufReader};

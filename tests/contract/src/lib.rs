@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub mod event_store;
 pub mod interposed;
 pub mod key_vault;
+pub mod publisher;
 pub mod read_models;
 pub mod restore_keys;
 pub mod restore_log;
@@ -71,6 +72,7 @@ mod tests {
         for source in [
             include_str!("event_store.rs"),
             include_str!("key_vault.rs"),
+            include_str!("publisher.rs"),
             include_str!("read_models.rs"),
             include_str!("restore_keys.rs"),
             include_str!("restore_log.rs"),
