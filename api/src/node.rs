@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
+use crate::relays::Relays;
 use crate::sealed::check_vault;
 use crate::stores::{Stores, StoresError};
 
@@ -24,12 +25,14 @@ pub struct Node {
     /// What keeps the read models current.
     pub projections: Arc<Projections>,
     stores: Stores,
+    relays: Option<Arc<Relays>>,
     lag_budget: Duration,
 }
 
 impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
+        let relays = Relays::of(config)?.map(Arc::new);
         let stores = Stores::open(config).await?;
         if let Err(refused) = check_vault(&stores).await {
             stores.close().await;
@@ -62,19 +65,26 @@ impl Node {
             ingest: Arc::new(ingest),
             projections,
             stores,
+            relays,
             lag_budget: config.projections.lag_budget(),
         })
     }
 
-    /// Makes every projection follow its log.
+    /// Makes every projection and relay follow its log.
     pub fn start(&self) {
         self.projections.start();
+        if let Some(relays) = &self.relays {
+            relays.start(&self.stores);
+        }
     }
 
-    /// Ends projections after the page in hand, stores and answers what waits, and gives the files
-    /// free.
+    /// Ends projections and relays after the page in hand, stores and answers what waits, and gives
+    /// the files free.
     pub async fn stop(&self) {
         self.projections.stop().await;
+        if let Some(relays) = &self.relays {
+            relays.stop().await;
+        }
         self.stores.close().await;
     }
 
@@ -85,7 +95,7 @@ impl Node {
         let models = self.stores.models.clone();
         let clock = self.platform.clock.clone();
         let budget = self.lag_budget;
-        vec![
+        let mut checks = vec![
             Check::new("store", move || {
                 let stores = stores.clone();
                 async move { stores.check().await }
@@ -123,12 +133,20 @@ impl Node {
                     if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
                 }
             }),
-        ]
+        ];
+        if let Some(relays) = self.relays.clone() {
+            let clock = self.platform.clock.clone();
+            checks.push(Check::new("relay", move || {
+                let checked = relays.check(clock.now());
+                async move { checked }
+            }));
+        }
+        checks
     }
 }
 
 /// A failure without what stands in the log of this process: the error may quote an event.
-fn in_short(name: &str, failure: &Failure) -> String {
+pub(crate) fn in_short(name: &str, failure: &Failure) -> String {
     let tried = failure.attempts;
     match &failure.event {
         Some((position, _)) => format!(

@@ -5,11 +5,13 @@ use std::time::Duration;
 use freehold_ports::PublishError;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::runtime::Handle;
-use tracing::info;
+use tracing::{debug, info};
 
 /// How long the cluster has for an answer about topics.
 pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -70,7 +72,7 @@ impl KafkaOptions {
 
     /// Makes a topic; whether it was not there before.
     fn make(&self, topic: NewTopic<'_>) -> Result<bool, KafkaError> {
-        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let admin: AdminClient<Quiet> = self.client().create_with_context(Quiet)?;
         let options = AdminOptions::new()
             .request_timeout(Some(ANSWERS_WITHIN))
             .operation_timeout(Some(ANSWERS_WITHIN));
@@ -85,6 +87,27 @@ impl KafkaOptions {
             }
         }
     }
+}
+
+/// For clients of which nothing is heard but what their calls answer.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        note(facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        note(&error.to_string(), reason);
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// The driver says everything as an error, several times a second while a broker is away; what went
+/// wrong comes back from the calls.
+pub(crate) fn note(what: &str, text: &str) {
+    debug!(what, "{text}");
 }
 
 /// What an error of the driver means for a publisher.

@@ -13,6 +13,7 @@ use freehold_ports::{
     GlobalPosition, LogName, PublishError, Published, Publisher, RecordedEvent, StoreFailure,
 };
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Message as _, OwnedHeaders};
@@ -22,7 +23,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::cluster::{ANSWERS_WITHIN, KafkaOptions, MOST_RECORD_BYTES, publish_error};
+use crate::cluster::{self, ANSWERS_WITHIN, KafkaOptions, MOST_RECORD_BYTES, Quiet, publish_error};
 use crate::control::Control;
 use crate::partition::partition_of;
 use crate::records::{each_header, topic_of};
@@ -380,7 +381,15 @@ impl Deliveries {
     }
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        cluster::note(facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        cluster::note(&error.to_string(), reason);
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
@@ -395,7 +404,7 @@ impl ProducerContext for Deliveries {
 
 /// Reads the end of the control topic.
 struct Tail {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Quiet>,
     topic: String,
     log: LogName,
     /// The first offset there is, and the one that reading began at.
@@ -499,7 +508,7 @@ fn note(
 }
 
 /// A reader of what is committed, in no group.
-fn reader(options: &KafkaOptions) -> Result<BaseConsumer, PublishError> {
+fn reader(options: &KafkaOptions) -> Result<BaseConsumer<Quiet>, PublishError> {
     let mut config = options.client();
     config
         // It is asked for, and nothing is ever committed or joined with it.
@@ -509,5 +518,5 @@ fn reader(options: &KafkaOptions) -> Result<BaseConsumer, PublishError> {
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "100");
-    config.create().map_err(publish_error)
+    config.create_with_context(Quiet).map_err(publish_error)
 }

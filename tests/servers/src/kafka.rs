@@ -102,6 +102,15 @@ impl Kafka {
         Ok(())
     }
 
+    /// One of Kafka's own tools, which is told where the broker is:
+    /// `org.apache.kafka.tools.consumer.ConsoleConsumer`.
+    pub fn tool(&self, class: &str) -> anyhow::Result<Command> {
+        require(&[&JAVA])?;
+        let mut tool = java(&fetched()?);
+        tool.args([class, "--bootstrap-server", &self.bootstrap]);
+        Ok(tool)
+    }
+
     fn private(&self) -> anyhow::Result<&Broker> {
         self.private
             .as_ref()
@@ -110,17 +119,6 @@ impl Kafka {
 }
 
 impl Broker {
-    /// Java with Kafka's classes: a small heap and a compiler that is quick to start, since tests
-    /// start it often.
-    fn java(&self) -> Command {
-        let mut java = Command::new("java");
-        java.args(["-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
-        java.args(["-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
-        // Java finds the jars itself.
-        java.arg(self.libraries.join("*")).current_dir(&self.folder);
-        java
-    }
-
     fn configure(&self, port: u16, controller: u16) -> anyhow::Result<()> {
         let folder = self.folder.join("data");
         let folder = folder.display();
@@ -155,7 +153,8 @@ impl Broker {
     fn format(&self) -> anyhow::Result<()> {
         // 16 bytes in base64url: of the last letter only the upper bits count.
         let cluster = format!("freehold{:0>13}A", std::process::id());
-        let mut format = self.java();
+        let mut format = java(&self.libraries);
+        format.current_dir(&self.folder);
         format.args(["kafka.tools.StorageTool", "format", "-t", &cluster, "-c"]);
         succeed(format.arg("server.properties").stdout(Stdio::null()))
     }
@@ -163,7 +162,8 @@ impl Broker {
     fn spawn(&self) -> anyhow::Result<()> {
         let log = self.folder.join("log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let mut start = self.java();
+        let mut start = java(&self.libraries);
+        start.current_dir(&self.folder);
         start.args(["kafka.Kafka", "server.properties"]).stdin(Stdio::null());
         start.stdout(log.try_clone()?).stderr(log);
         let child = start.spawn().with_context(|| format!("{start:?} cannot be started"))?;
@@ -197,6 +197,17 @@ impl Drop for Broker {
             eprintln!("{} was not deleted: {error}", self.folder.display());
         }
     }
+}
+
+/// Java with Kafka's classes: a small heap and a compiler that is quick to start, since tests start
+/// it often.
+fn java(libraries: &Path) -> Command {
+    let mut java = Command::new("java");
+    java.args(["-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+    java.args(["-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
+    // Java finds the jars itself.
+    java.arg(libraries.join("*"));
+    java
 }
 
 /// Both are taken until both are known, so they are two.

@@ -221,7 +221,13 @@ async fn readers_see_every_event_once_whatever_is_killed() {
             brokers += 1;
             kafka.kill9().unwrap();
             let kafka = kafka.clone();
-            tokio::task::spawn_blocking(move || kafka.start_again().unwrap()).await.unwrap();
+            let again = tokio::task::spawn_blocking(move || kafka.start_again().unwrap());
+            while !again.is_finished() {
+                head = log.append(number).await;
+                number += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            again.await.unwrap();
         } else {
             let old = std::mem::replace(
                 &mut relays[cycle % 2],
