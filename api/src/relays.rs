@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_ports::{LogName, Publisher, SystemClock};
 use freehold_projections::{Relay, Subscription, SubscriptionState};
+use futures_util::future::join_all;
 
 use crate::config::{Config, Kafka};
 use crate::node::in_short;
@@ -49,9 +50,7 @@ impl Relays {
     /// Ends each after what it publishes just now.
     pub(crate) async fn stop(&self) {
         let running = std::mem::take(&mut *self.running());
-        for (_, relay) in running {
-            relay.stop().await;
-        }
+        join_all(running.into_iter().map(|(_, relay)| relay.stop())).await;
     }
 
     /// Whether readers are as far as they should be. Who stands by is not asked: another process

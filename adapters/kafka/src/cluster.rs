@@ -1,5 +1,7 @@
 //! A cluster: how to reach it, which topics it has and gets.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_ports::PublishError;
@@ -43,14 +45,36 @@ impl KafkaOptions {
         config.set("reconnect.backoff.max.ms", "1000");
         config
     }
+}
+
+/// What is asked of a cluster beside publishing and reading.
+pub(crate) struct Cluster {
+    options: Arc<KafkaOptions>,
+    admin: AdminClient<Quiet>,
+}
+
+impl Cluster {
+    pub(crate) fn new(options: Arc<KafkaOptions>) -> Result<Self, PublishError> {
+        let admin = options.client().create_with_context(Quiet).map_err(publish_error)?;
+        Ok(Self { options, admin })
+    }
+
+    /// How many partitions each topic has. All are asked for: asking for one that is not there makes
+    /// it, where brokers are set so.
+    pub(crate) fn topics(&self) -> Result<HashMap<String, usize>, PublishError> {
+        let metadata = self.admin.inner().fetch_metadata(None, ANSWERS_WITHIN);
+        let metadata = metadata.map_err(publish_error)?;
+        let topics = metadata.topics().iter();
+        Ok(topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())
+    }
 
     /// Makes a topic of events.
     pub(crate) fn make_event_topic(
         &self,
         name: &str,
         partitions: usize,
-    ) -> Result<bool, KafkaError> {
-        let retention_ms = self.retention.as_millis().to_string();
+    ) -> Result<(), PublishError> {
+        let retention_ms = self.options.retention.as_millis().to_string();
         let topic = NewTopic::new(name, partitions as i32, TopicReplication::Fixed(-1))
             // Compaction would drop events: the key is the stream.
             .set("cleanup.policy", "delete")
@@ -58,32 +82,31 @@ impl KafkaOptions {
             .set("max.message.bytes", MOST_RECORD_BYTES)
             // By the time of the event, what happened long ago would be deleted at once.
             .set("message.timestamp.type", "LogAppendTime");
-        self.make(topic)
+        self.make(&topic)
     }
 
     /// Makes a topic that keeps the newest record of each key.
-    pub(crate) fn make_control_topic(&self, name: &str) -> Result<bool, KafkaError> {
+    pub(crate) fn make_control_topic(&self, name: &str) -> Result<(), PublishError> {
         let topic = NewTopic::new(name, 1, TopicReplication::Fixed(-1))
             .set("cleanup.policy", "compact")
             .set("segment.bytes", "16777216")
             .set("min.cleanable.dirty.ratio", "0.01");
-        self.make(topic)
+        self.make(&topic)
     }
 
-    /// Makes a topic; whether it was not there before.
-    fn make(&self, topic: NewTopic<'_>) -> Result<bool, KafkaError> {
-        let admin: AdminClient<Quiet> = self.client().create_with_context(Quiet)?;
+    fn make(&self, topic: &NewTopic<'_>) -> Result<(), PublishError> {
         let options = AdminOptions::new()
             .request_timeout(Some(ANSWERS_WITHIN))
             .operation_timeout(Some(ANSWERS_WITHIN));
         // Asked on a thread that may wait.
-        let results = Handle::current().block_on(admin.create_topics([&topic], &options))?;
-        match results.into_iter().next() {
-            Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
-            Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
+        let made = Handle::current().block_on(self.admin.create_topics([topic], &options));
+        match made.map_err(publish_error)?.into_iter().next() {
+            // Somebody else was faster.
+            Some(Err((_, Code::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => Err(publish_error(KafkaError::AdminOp(code))),
             Some(Ok(_)) | None => {
                 info!(topic = topic.name, partitions = topic.num_partitions, "made a topic");
-                Ok(true)
+                Ok(())
             }
         }
     }

@@ -23,7 +23,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::cluster::{self, ANSWERS_WITHIN, KafkaOptions, MOST_RECORD_BYTES, Quiet, publish_error};
+use crate::cluster::{
+    self, ANSWERS_WITHIN, Cluster, KafkaOptions, MOST_RECORD_BYTES, Quiet, publish_error,
+};
 use crate::control::Control;
 use crate::partition::partition_of;
 use crate::records::{each_header, topic_of};
@@ -122,6 +124,7 @@ fn control_topic(options: &KafkaOptions, log: &LogName) -> String {
 /// A producer that has taken over, and what it knows.
 struct Session {
     options: Arc<KafkaOptions>,
+    cluster: Cluster,
     producer: BaseProducer<Deliveries>,
     log: LogName,
     source: String,
@@ -140,7 +143,11 @@ struct Topic {
 impl Session {
     fn begin(options: Arc<KafkaOptions>, log: &LogName) -> Result<Self, PublishError> {
         let control_topic = control_topic(&options, log);
-        options.make_control_topic(&control_topic).map_err(publish_error)?;
+        let cluster = Cluster::new(options.clone())?;
+        let topics = cluster.topics()?;
+        if !topics.contains_key(&control_topic) {
+            cluster.make_control_topic(&control_topic)?;
+        }
         let mut config = options.client();
         config
             .set("transactional.id", &control_topic)
@@ -167,9 +174,10 @@ impl Session {
                 "log" => log.to_string()
             ),
             options,
+            cluster,
         };
         session.find_out()?;
-        session.check_topics()?;
+        session.check_topics(&topics)?;
         let position = session.control.position.0;
         info!(log = %session.log, position, "took over publishing");
         Ok(session)
@@ -194,14 +202,14 @@ impl Session {
     }
 
     /// Makes sure that the topics are those that were published to.
-    fn check_topics(&self) -> Result<(), PublishError> {
+    fn check_topics(&self, topics: &HashMap<String, usize>) -> Result<(), PublishError> {
         for (topic, positions) in &self.control.topics {
-            let made = self.options.make_event_topic(topic, positions.len());
-            if made.map_err(publish_error)? {
-                warn!(log = %self.log, topic, "a topic that was published to was gone");
-            } else {
-                let partitions = self.partitions(topic)?;
-                if partitions != positions.len() {
+            match topics.get(topic) {
+                None => {
+                    warn!(log = %self.log, topic, "a topic that was published to is gone");
+                    self.cluster.make_event_topic(topic, positions.len())?;
+                }
+                Some(partitions) if *partitions != positions.len() => {
                     let before = positions.len();
                     let what = format!(
                         "topic {topic} has {partitions} partitions and had {before}, which sends \
@@ -210,21 +218,10 @@ impl Session {
                     );
                     return Err(PublishError::Refused { what });
                 }
+                Some(_) => {}
             }
         }
         Ok(())
-    }
-
-    fn partitions(&self, topic: &str) -> Result<usize, PublishError> {
-        let metadata = self.producer.client().fetch_metadata(Some(topic), ANSWERS_WITHIN);
-        let metadata = metadata.map_err(publish_error)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = found.map_or(0, |topic| topic.partitions().len());
-        if partitions == 0 {
-            // One that was just made may not be everywhere yet.
-            return Err(unavailable(format!("topic {topic} has no partitions yet")));
-        }
-        Ok(partitions)
     }
 
     /// All or none; the session is gone after an error.
@@ -278,10 +275,14 @@ impl Session {
         }
         let topic = topic_of(&self.options.topic_prefix, category);
         if !self.control.topics.contains_key(&topic) {
-            let made = self.options.make_event_topic(&topic, self.options.partitions);
-            let made = made.map_err(publish_error)?;
-            let partitions = self.partitions(&topic)?;
-            if !made && self.has_records(&topic, partitions)? {
+            let partitions = match self.cluster.topics()?.get(&topic) {
+                Some(partitions) => *partitions,
+                None => {
+                    self.cluster.make_event_topic(&topic, self.options.partitions)?;
+                    self.options.partitions
+                }
+            };
+            if self.has_records(&topic, partitions)? {
                 let what = format!(
                     "topic {topic} holds records, and the control topic {} does not say of which \
                      events; delete both, or set another kafka.topic_prefix, to publish all of \
@@ -311,6 +312,7 @@ impl Session {
             match consumer.poll(deadline.saturating_duration_since(Instant::now())) {
                 Some(Ok(_)) => return Ok(true),
                 Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                // One that was just made may not be everywhere yet.
                 Some(Err(error)) => return Err(publish_error(error)),
                 None => return Err(unavailable(format!("topic {topic} cannot be read"))),
             }
@@ -411,6 +413,8 @@ struct Tail {
     first: i64,
     from: i64,
     newest: Option<Control>,
+    /// Whether it was at the end once.
+    at_end: bool,
 }
 
 impl Tail {
@@ -436,8 +440,8 @@ impl Tail {
             Err(error) => return Err(publish_error(error)),
         };
         let from = first.max(end - NEWEST);
-        let tail =
-            Self { consumer, topic: topic.to_owned(), log: log.clone(), first, from, newest: None };
+        let (topic, log) = (topic.to_owned(), log.clone());
+        let tail = Self { consumer, topic, log, first, from, newest: None, at_end: false };
         tail.begin(from)?;
         Ok(Some(tail))
     }
@@ -474,16 +478,15 @@ impl Tail {
 
     /// Reads on to the end the first time, and then what has come since.
     fn read_what_is_there(&mut self) -> Result<(), PublishError> {
-        let patience = if self.newest.is_none() { ANSWERS_WITHIN } else { Duration::ZERO };
         loop {
+            let patience = if self.at_end { Duration::ZERO } else { ANSWERS_WITHIN };
             match self.consumer.poll(patience) {
                 Some(Ok(record)) => note(&self.log, &mut self.newest, &record)?,
-                Some(Err(KafkaError::PartitionEOF(_))) if self.newest.is_none() => {
-                    if !self.begin_earlier()? {
-                        return Ok(());
-                    }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.at_end = self.newest.is_some() || !self.begin_earlier()?;
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) | None => return Ok(()),
+                None if self.at_end => return Ok(()),
+                None => return Err(unavailable("the control topic cannot be read to its end")),
                 // While brokers are away nothing is published either.
                 Some(Err(error)) => return Err(publish_error(error)),
             }

@@ -4,6 +4,7 @@
 
 mod faults;
 mod support;
+mod topics;
 
 use std::collections::HashMap;
 use std::sync::Arc;
