@@ -600,7 +600,8 @@ async fn a_new_version_parks_what_readers_have_not_seen() {
     poisons.lock().unwrap().clear();
     newer.resume("shelves").unwrap();
     let deadline = Instant::now() + SOON;
-    while newer.status("shelves").unwrap().building.is_some() || !parked(&*models).await.is_empty() {
+    while newer.status("shelves").unwrap().building.is_some() || !parked(&*models).await.is_empty()
+    {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
