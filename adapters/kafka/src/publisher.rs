@@ -209,6 +209,7 @@ impl Session {
                     warn!(log = %self.log, topic, "a topic that was published to is gone");
                     self.cluster.make_event_topic(topic, positions.len())?;
                 }
+                Some(0) => return Err(no_partitions(topic)),
                 Some(partitions) if *partitions != positions.len() => {
                     let before = positions.len();
                     let what = format!(
@@ -239,7 +240,8 @@ impl Session {
             let known = self.control.topics.get_mut(&*topic);
             let positions = known.ok_or_else(|| unavailable("a topic was not looked up"))?;
             let partition = partition_of(event.stream.as_str(), positions.len());
-            let previous = std::mem::replace(&mut positions[partition], event.position);
+            let before = positions.get_mut(partition).ok_or_else(|| no_partitions(&topic))?;
+            let previous = std::mem::replace(before, event.position);
             let mut headers = Some(OwnedHeaders::new_with_capacity(20));
             each_header(event, &self.source, previous, |key, value| {
                 let header = Header { key, value: Some(value) };
@@ -276,6 +278,7 @@ impl Session {
         let topic = topic_of(&self.options.topic_prefix, category);
         if !self.control.topics.contains_key(&topic) {
             let partitions = match self.cluster.topics()?.get(&topic) {
+                Some(0) => return Err(no_partitions(&topic)),
                 Some(partitions) => *partitions,
                 None => {
                     self.cluster.make_event_topic(&topic, self.options.partitions)?;
@@ -361,6 +364,11 @@ impl Session {
             None => publish_error(error),
         }
     }
+}
+
+/// While a topic is made or moved a broker may know none of its partitions.
+fn no_partitions(topic: &str) -> PublishError {
+    unavailable(format!("topic {topic} has no partitions now"))
 }
 
 /// A refusal says which event is refused.

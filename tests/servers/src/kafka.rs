@@ -38,6 +38,8 @@ pub struct Kafka {
 struct Broker {
     folder: PathBuf,
     libraries: PathBuf,
+    /// Whether it is asked how fast it is.
+    measured: bool,
     process: Mutex<Option<Child>>,
 }
 
@@ -52,6 +54,15 @@ impl Kafka {
 
     /// Starts an empty broker on a free port.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_one(false)
+    }
+
+    /// The same with the JVM's own choice of compilers and collector: slower to start, then faster.
+    pub fn start_to_measure() -> anyhow::Result<Self> {
+        Self::start_one(true)
+    }
+
+    fn start_one(measured: bool) -> anyhow::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         require(&[&JAVA])?;
         let libraries = fetched()?;
@@ -62,7 +73,7 @@ impl Kafka {
             std::fs::create_dir(&folder).with_context(|| format!("{} is new", folder.display()))?;
             let process = Mutex::new(None);
             // From here on it is stopped when anything fails.
-            let broker = Broker { folder, libraries: libraries.clone(), process };
+            let broker = Broker { folder, libraries: libraries.clone(), measured, process };
             let [port, controller] = two_free_ports()?;
             broker.configure(port, controller)?;
             broker.format()?;
@@ -162,7 +173,10 @@ impl Broker {
     fn spawn(&self) -> anyhow::Result<()> {
         let log = self.folder.join("log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let mut start = java(&self.libraries);
+        let mut start = match self.measured {
+            true => plain_java(&self.libraries),
+            false => java(&self.libraries),
+        };
         start.current_dir(&self.folder);
         start.args(["kafka.Kafka", "server.properties"]).stdin(Stdio::null());
         start.stdout(log.try_clone()?).stderr(log);
@@ -199,12 +213,18 @@ impl Drop for Broker {
     }
 }
 
-/// Java with Kafka's classes: a small heap and a compiler that is quick to start, since tests start
-/// it often.
+/// Java with Kafka's classes, and with a compiler and a collector that are quick to start, since
+/// tests start it often.
 fn java(libraries: &Path) -> Command {
+    let mut java = plain_java(libraries);
+    java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]);
+    java
+}
+
+/// Java with Kafka's classes and a small heap.
+fn plain_java(libraries: &Path) -> Command {
     let mut java = Command::new("java");
-    java.args(["-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
-    java.args(["-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
+    java.args(["-Xms128m", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
     // Java finds the jars itself.
     java.arg(libraries.join("*"));
     java
