@@ -89,9 +89,10 @@ impl Node {
     /// Makes every projection and relay follow its log, or look how far others that do so have
     /// brought it; who answers requests looks beside it for keys that are missing.
     pub fn start(&self) {
-        match self.roles.has(Part::Projections) {
-            true => self.projections.start(),
-            false => self.projections.watch(),
+        if self.roles.has(Part::Projections) {
+            self.projections.start();
+        } else if self.roles.has(Part::Api) {
+            self.projections.watch();
         }
         if let Some(relays) = &self.relays {
             relays.start(&self.stores);
@@ -127,22 +128,20 @@ impl Node {
     /// What must hold for this process to serve.
     pub fn checks(&self) -> Vec<Check> {
         let stores = self.stores.clone();
-        let projections = self.projections.clone();
-        let models = self.stores.models.clone();
-        let clock = self.platform.clock.clone();
-        let budget = self.lag_budget;
-        let watches = !self.roles.has(Part::Projections);
-        let mut checks = vec![
-            Check::new("store", move || {
-                let stores = stores.clone();
-                async move { stores.check().await }
-            }),
-            Check::new("projections", move || {
+        let mut checks = vec![Check::new("store", move || {
+            let stores = stores.clone();
+            async move { stores.check().await }
+        })];
+        let works = self.roles.has(Part::Projections);
+        if works || self.roles.has(Part::Api) {
+            let (projections, models) = (self.projections.clone(), self.stores.models.clone());
+            let (clock, budget) = (self.platform.clock.clone(), self.lag_budget);
+            checks.push(Check::new("projections", move || {
                 let (projections, models) = (projections.clone(), models.clone());
                 let now = clock.now();
-                async move { late(&projections, &*models, now, budget, watches).await }
-            }),
-        ];
+                async move { late(&projections, &*models, now, budget, !works).await }
+            }));
+        }
         if let Some(relays) = self.relays.clone() {
             let clock = self.platform.clock.clone();
             checks.push(Check::new("relay", move || {
