@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freehold_commands::{CommandExecutor, ExecutorOptions};
 use freehold_ports::{GenerationState, SystemClock};
-use freehold_projections::{Failure, Projections, SubscriptionState, models};
+use freehold_projections::{Failure, FailurePolicy, Projections, SubscriptionState, models};
 use tracing::warn;
 
 use crate::config::Config;
@@ -45,7 +45,7 @@ impl Node {
             clock.clone(),
             options,
         );
-        let projections = Arc::new(projections(&stores));
+        let projections = Arc::new(projections(&stores, config.failure_policy()));
         let platform = Platform {
             store: stores.events.clone(),
             codec: stores.codec.clone(),
@@ -90,14 +90,19 @@ impl Node {
                 let stores = stores.clone();
                 async move { stores.check().await }
             }),
-            Check::new("projections", move || {
+            Check::noting("projections", move || {
                 let (projections, models) = (projections.clone(), models.clone());
                 let now = clock.now();
                 async move {
-                    let mut late = Vec::new();
+                    let (mut late, mut parked) = (Vec::new(), Vec::new());
                     for projection in projections.statuses() {
                         let name = projection.name;
                         let lag = projection.live.lag(now);
+                        match projection.live.parked {
+                            0 => {}
+                            1 => parked.push(format!("{name}: 1 stream is parked")),
+                            more => parked.push(format!("{name}: {more} streams are parked")),
+                        }
                         match &projection.live.state {
                             SubscriptionState::Failed(failure) => {
                                 late.push(in_short(name, failure));
@@ -120,14 +125,18 @@ impl Node {
                             _ => {}
                         }
                     }
-                    if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
+                    if !late.is_empty() {
+                        return Err(late.join("; "));
+                    }
+                    Ok((!parked.is_empty()).then(|| parked.join("; ")))
                 }
             }),
         ]
     }
 }
 
-/// A failure without what stands in the log of this process: the error may quote an event.
+/// A failure without what stands in the log of this process, which says of a store what drivers
+/// say.
 fn in_short(name: &str, failure: &Failure) -> String {
     let tried = failure.attempts;
     match &failure.event {
@@ -140,7 +149,7 @@ fn in_short(name: &str, failure: &Failure) -> String {
 }
 
 /// Every projection there is, not started.
-pub fn projections(stores: &Stores) -> Projections {
+pub fn projections(stores: &Stores, policy: FailurePolicy) -> Projections {
     let Stores { events, models, codec, .. } = stores.clone();
-    models::all(Projections::new(events, models, codec, Arc::new(SystemClock)))
+    models::all(Projections::new(events, models, codec, Arc::new(SystemClock)).under(policy))
 }

@@ -156,7 +156,7 @@ impl<P: Projection> Handler for Projector<P> {
         };
         self.notice_change().await?;
         let parking = self.parking().await?;
-        if parking.next_at().is_some() {
+        if !parking.is_empty() && parking.due(self.engine.clock.now()).is_some() {
             self.finish_commit().await?;
             self.retry_next().await?;
         }

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use freehold_projections::FailurePolicy;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, Kind};
@@ -45,6 +46,11 @@ pub struct Config {
     pub vault: Vault,
     /// The read side.
     pub projections: Projections,
+    /// What cannot be handled.
+    pub dead_letters: DeadLetters,
+    /// What single subscriptions do otherwise.
+    #[serde(default)]
+    pub subscriptions: Vec<Subscription>,
     /// Whose data it is where a request does not say.
     pub tenant: Tenant,
     /// Choices that a tenant's owner makes.
@@ -182,6 +188,33 @@ pub struct Projections {
     lag_budget_ms: u64,
 }
 
+/// `dead_letters.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetters {
+    max_streams: usize,
+}
+
+/// One `[[subscriptions]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscription {
+    /// Which one.
+    pub name: String,
+    /// What becomes of an event that it cannot handle.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of an event that cannot be handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// Its stream waits in dead letters, everything else goes on.
+    Park,
+    /// Everything waits.
+    Stop,
+}
+
 /// `tenant.*`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -269,6 +302,17 @@ impl Graphql {
     /// How long a query waits for the read model to reach its `minPosition`.
     pub fn min_position_wait(&self) -> Duration {
         Duration::from_millis(self.min_position_wait_ms)
+    }
+}
+
+impl Config {
+    /// What becomes of events that projections cannot handle.
+    pub fn failure_policy(&self) -> FailurePolicy {
+        let stops = self.subscriptions.iter().filter(|one| one.on_failure == OnFailure::Stop);
+        FailurePolicy {
+            max_streams: self.dead_letters.max_streams,
+            stopping: stops.map(|one| one.name.clone()).collect(),
+        }
     }
 }
 
