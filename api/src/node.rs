@@ -1,18 +1,20 @@
-//! One process that runs everything: stores, commands, projections, what requests use.
+//! One process: stores, commands, projections, what requests use.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_ports::{GenerationState, SystemClock};
+use freehold_ports::{GenerationState, ReadModels, SystemClock};
 use freehold_projections::{Failure, FailurePolicy, Projections, SubscriptionState, models};
+use tokio::task::AbortHandle;
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, Part, Roles};
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
-use crate::sealed::check_vault;
+use crate::sealed::{check_vault, destroy_again, warn_of_missing_keys};
 use crate::stores::{Stores, StoresError};
 
 /// Everything a process runs.
@@ -24,6 +26,8 @@ pub struct Node {
     /// What keeps the read models current.
     pub projections: Arc<Projections>,
     stores: Stores,
+    roles: Roles,
+    looking_for_keys: OnceLock<AbortHandle>,
     lag_budget: Duration,
 }
 
@@ -31,9 +35,16 @@ impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
         let stores = Stores::open(config).await?;
-        if let Err(refused) = check_vault(&stores).await {
+        let checked = match check_vault(&stores).await {
+            Ok(()) => destroy_again(&stores).await.map(drop),
+            refused => refused,
+        };
+        if let Err(refused) = checked {
             stores.close().await;
             return Err(refused);
+        }
+        if let Some(left) = stores.keys_left().await {
+            warn!("{left}");
         }
         let clock = Arc::new(SystemClock);
         let options =
@@ -62,18 +73,40 @@ impl Node {
             ingest: Arc::new(ingest),
             projections,
             stores,
+            roles: config.roles.clone(),
+            looking_for_keys: OnceLock::new(),
             lag_budget: config.projections.lag_budget(),
         })
     }
 
-    /// Makes every projection follow its log.
+    /// Makes every projection follow its log, or look how far others that do so have brought it; who
+    /// answers requests looks beside it for keys that are missing.
     pub fn start(&self) {
-        self.projections.start();
+        match self.roles.has(Part::Projections) {
+            true => self.projections.start(),
+            false => self.projections.watch(),
+        }
+        if !self.roles.has(Part::Api) {
+            return;
+        }
+        let stores = self.stores.clone();
+        let looking = tokio::spawn(async move {
+            if let Err(error) = warn_of_missing_keys(&stores).await {
+                warn!(%error, "nobody looked whether keys of people are missing");
+            }
+        });
+        // Whoever starts again has one that looks already.
+        if let Err(second) = self.looking_for_keys.set(looking.abort_handle()) {
+            second.abort();
+        }
     }
 
     /// Ends projections after the page in hand, stores and answers what waits, and gives the files
     /// free.
     pub async fn stop(&self) {
+        if let Some(looking) = self.looking_for_keys.get() {
+            looking.abort();
+        }
         self.projections.stop().await;
         self.stores.close().await;
     }
@@ -85,6 +118,7 @@ impl Node {
         let models = self.stores.models.clone();
         let clock = self.platform.clock.clone();
         let budget = self.lag_budget;
+        let watches = !self.roles.has(Part::Projections);
         vec![
             Check::new("store", move || {
                 let stores = stores.clone();
@@ -93,46 +127,56 @@ impl Node {
             Check::noting("projections", move || {
                 let (projections, models) = (projections.clone(), models.clone());
                 let now = clock.now();
-                async move {
-                    let (mut late, mut parked) = (Vec::new(), Vec::new());
-                    for projection in projections.statuses() {
-                        let name = projection.name;
-                        let lag = projection.live.lag(now);
-                        match projection.live.parked {
-                            0 => {}
-                            1 => parked.push(format!("{name}: 1 stream is parked")),
-                            more => parked.push(format!("{name}: {more} streams are parked")),
-                        }
-                        match &projection.live.state {
-                            SubscriptionState::Failed(failure) => {
-                                late.push(in_short(name, failure));
-                            }
-                            _ if lag > budget => {
-                                late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64()));
-                            }
-                            // While a generation is filled another one may answer.
-                            SubscriptionState::CatchingUp => {
-                                let generations = models.generations(name).await;
-                                let generations = generations.map_err(|error| {
-                                    warn!(%error, "the read models cannot be read");
-                                    "the read models cannot be read; the log of this process says \
-                                     more"
-                                })?;
-                                if !generations.iter().any(|g| g.state == GenerationState::Active) {
-                                    late.push(format!("{name} is being built"));
-                                }
-                            }
-                            _ => {}
-                        }
-                    }
-                    if !late.is_empty() {
-                        return Err(late.join("; "));
-                    }
-                    Ok((!parked.is_empty()).then(|| parked.join("; ")))
-                }
+                async move { late(&projections, &*models, now, budget, watches).await }
             }),
         ]
     }
+}
+
+/// Says which projections do not show what happened up to now, else how much is parked.
+async fn late(
+    projections: &Projections,
+    models: &dyn ReadModels,
+    now: DateTime<Utc>,
+    budget: Duration,
+    watches: bool,
+) -> Result<Option<String>, String> {
+    let (mut late, mut parked) = (Vec::new(), Vec::new());
+    for projection in projections.statuses() {
+        let name = projection.name;
+        let lag = projection.live.lag(now);
+        match projection.live.parked {
+            0 => {}
+            1 => parked.push(format!("{name}: 1 stream is parked")),
+            more => parked.push(format!("{name}: {more} streams are parked")),
+        }
+        let answers = async || {
+            let generations = models.generations(name).await.map_err(|error| {
+                warn!(%error, "the read models cannot be read");
+                "the read models cannot be read; the log of this process says more"
+            })?;
+            Ok::<_, String>(generations.iter().any(|g| g.state == GenerationState::Active))
+        };
+        match &projection.live.state {
+            SubscriptionState::Failed(_) if watches && !answers().await? => {
+                late.push(format!("{name} is not built; that is for the role projections"));
+            }
+            SubscriptionState::Failed(failure) => late.push(in_short(name, failure)),
+            _ if lag > budget => late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64())),
+            // While a generation is filled another one may answer.
+            SubscriptionState::CatchingUp if !answers().await? => {
+                late.push(match projection.building.map(|building| building.status.state) {
+                    Some(SubscriptionState::Failed(failure)) => in_short(name, &failure),
+                    _ => format!("{name} is being built"),
+                });
+            }
+            _ => {}
+        }
+    }
+    if !late.is_empty() {
+        return Err(late.join("; "));
+    }
+    Ok((!parked.is_empty()).then(|| parked.join("; ")))
 }
 
 /// A failure without what stands in the log of this process, which says of a store what drivers

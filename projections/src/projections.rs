@@ -187,7 +187,21 @@ impl Projections {
     /// filled it, the projection only says so, until it is [rebuilt](Self::rebuild) or
     /// [rolled back](Self::roll_back).
     pub fn start(&self) {
-        self.kept.values().for_each(Kept::start);
+        self.follow(false);
+    }
+
+    /// Makes every projection look how far other processes have brought it, without doing any of
+    /// their work, also where none does it: statuses and waits are answered as after
+    /// [`start`](Self::start).
+    pub fn watch(&self) {
+        self.follow(true);
+    }
+
+    fn follow(&self, watch: bool) {
+        for kept in self.kept.values() {
+            kept.orders.send_modify(|orders| orders.watch = watch);
+            kept.start();
+        }
     }
 
     /// Ends every projection after the page in hand.
@@ -355,8 +369,9 @@ impl Kept {
 
     /// Keeps the projection current until it is told to stop.
     async fn live(self: Arc<Self>) {
+        let watches = self.orders.borrow().watch;
         let mut attempts = 0;
-        while let Err(error) = self.bring_up().await {
+        while !watches && let Err(error) = self.bring_up().await {
             attempts += 1;
             warn!(projection = self.name(), %error, attempts, "not brought up, trying again");
             let error = error.to_string();
@@ -371,7 +386,7 @@ impl Kept {
                 break;
             }
         }
-        let handler = self.handler(Fills::Active);
+        let handler = self.handler(if watches { Fills::Nothing } else { Fills::Active });
         let (orders, status) = (self.orders.subscribe(), self.live.clone());
         let mut follower = self.follower(handler, orders, status);
         follower.follow_and_retry(Until::Stopped).await;

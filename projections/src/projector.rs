@@ -92,6 +92,8 @@ pub(crate) enum Fills {
     Active,
     /// This one.
     One(GenerationId),
+    /// None: it looks how far the one is that answers queries, whichever release fills it.
+    Nothing,
 }
 
 struct Projector<P: Projection> {
@@ -207,7 +209,7 @@ impl<P: Projection> Handler for Projector<P> {
     async fn end(&mut self) -> Result<GlobalPosition, HandleError> {
         self.finish_commit().await?;
         // Who waits for a generation waits for what was ordered in it too.
-        while self.fills != Fills::Active && self.retry_next().await? {}
+        while matches!(self.fills, Fills::One(_)) && self.retry_next().await? {}
         self.store_seen().await?;
         Ok(self.visible())
     }
@@ -233,6 +235,7 @@ impl<P: Projection> Projector<P> {
         let now = Instant::now();
         let (name, letters) = match &fills {
             Fills::Active => (P::NAME.to_owned(), Some(Meters::of(P::NAME))),
+            Fills::Nothing => (P::NAME.to_owned(), None),
             Fills::One(_) => (format!("{}:building", P::NAME), None),
         };
         Self {
@@ -466,12 +469,12 @@ impl<P: Projection> Projector<P> {
             Fills::One(id) => {
                 generations.find(|generation| generation.id == *id).ok_or(HandleError::Gone)
             }
-            Fills::Active => {
+            Fills::Active | Fills::Nothing => {
                 let active = generations.find(|g| g.state == GenerationState::Active);
                 let active = active.ok_or_else(|| {
                     HandleError::unavailable(ReadModelError::NotBuilt(Arc::from(P::NAME)))
                 })?;
-                if active.version == P::VERSION {
+                if active.version == P::VERSION || self.fills == Fills::Nothing {
                     return Ok(active);
                 }
                 Err(HandleError::Unavailable(

@@ -43,6 +43,9 @@ const STAND_BY_POLL: Duration = Duration::from_millis(50);
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 const LAST_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long one that only watches waits at most before it looks again for what it could not see.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
 /// How often a status is renewed while nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -210,6 +213,8 @@ impl Subscription {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Orders {
     pub(crate) stop: bool,
+    /// Leaves the work to other processes, also where none does it.
+    pub(crate) watch: bool,
     paused: bool,
     /// Counts up to end a wait before the next try.
     tries: u64,
@@ -305,7 +310,10 @@ impl Follower {
                 continue;
             }
             self.publish(|status| status.state = SubscriptionState::CatchingUp);
-            let mut followed = self.follow(until).await;
+            let mut followed = match self.only_watches() {
+                false => self.follow(until).await,
+                true => Err(HandleError::Elsewhere),
+            };
             if matches!(followed, Err(HandleError::Elsewhere)) {
                 followed = self.stand_by(until).await.map(|()| None);
             }
@@ -362,7 +370,7 @@ impl Follower {
             let waited = waiting.since(position, head);
             // A checkpoint is stored at least now and then, also over events of no interest.
             let abandoned = unstored.since(stored, head) >= LAST_PATIENCE;
-            if waited >= self.patience || abandoned {
+            if (waited >= self.patience || abandoned) && !self.only_watches() {
                 info!(subscription = %self.name, position = position.0, "taking over");
                 self.patience = (self.patience * 2).min(LAST_PATIENCE);
                 return Ok(());
@@ -490,7 +498,10 @@ impl Follower {
             _ => 1,
         };
         self.failed_at = Some((position, attempts));
-        let wait = retry_after(attempts);
+        let wait = match self.only_watches() {
+            false => retry_after(attempts),
+            true => retry_after(attempts).min(LAST_LOOK),
+        };
         let next_try_at = self.clock.now() + wait;
         let (event, error) = (failed_event(error), error.to_string());
         warn!(subscription = %self.name, position = position.0, attempts, error, "failed");
@@ -513,6 +524,11 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Whether others do the work, and none of it is done here.
+    fn only_watches(&self) -> bool {
+        self.orders.borrow().watch
     }
 
     /// Whether it was told to stop, or nobody is left who could tell it anything.

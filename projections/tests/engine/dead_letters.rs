@@ -574,9 +574,21 @@ impl InterposedModels for Held {
 }
 
 /// One process folds a page while another one puts a parked stream right: the page is not stored,
-/// though the checkpoint is where it was. Nothing of the stream is lost or comes twice.
+/// though the checkpoint is where it was. Nothing of the stream is lost or comes twice, whether the
+/// page has events of it or rows that it shares, and whether the retry was ordered before the page
+/// was folded or after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_elsewhere_is_never_overwritten_by_a_page_folded_before_it() {
+    let of_the_stream = [ShopEvent::Worn { item: 1 }, ShopEvent::Worn { item: 3 }];
+    let of_its_shelf = [ShopEvent::Placed { item: 3, shelf: 1 }, ShopEvent::Worn { item: 3 }];
+    for more in [of_the_stream, of_its_shelf] {
+        for ordered_before in [true, false] {
+            retry_beside_a_page(more.clone(), ordered_before).await;
+        }
+    }
+}
+
+async fn retry_beside_a_page(more: [ShopEvent; 2], ordered_before: bool) {
     let shop = Shop::new();
     let log = shop.log().await;
     let models = shop.models().await;
@@ -595,17 +607,27 @@ async fn a_retry_elsewhere_is_never_overwritten_by_a_page_folded_before_it() {
         let_through: Notify::new(),
         commits: AtomicU64::new(0),
     }));
-    // Both shelves rows and the parked stream are in this page.
-    let more = [ShopEvent::Worn { item: 1 }, ShopEvent::Worn { item: 3 }];
+    let order = async || {
+        let ids = vec![parked(&*models).await.remove(0).id];
+        // Late enough that the slow one folds its page before it.
+        let first_at = chrono::Utc::now() + Duration::from_secs(2);
+        let pace = RetryPace { first_at, every: Duration::ZERO };
+        assert_eq!(models.order_retry(ids, pace, "test".into()).await.unwrap(), 1);
+    };
+    if ordered_before {
+        order().await;
+    }
     append_each(&*log, &more).await;
     events.extend(more);
     let slow = picky::<1>(log.clone(), held.clone(), &poisons);
     slow.start();
     tokio::time::timeout(SOON, held.waiting.notified()).await.unwrap();
+    if !ordered_before {
+        order().await;
+    }
 
     // The log of the other process is behind: it sees nothing of that page.
     let behind = Behind::new(log.clone(), 15);
-    order_all(&*models).await;
     let quick = under::<1>(behind.clone(), models.clone(), &poisons, FailurePolicy::default());
     quick.start();
     until(&*models, <[DeadLetter]>::is_empty).await;

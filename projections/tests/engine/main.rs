@@ -899,6 +899,42 @@ fn of_two_engines_one_stands_by_and_takes_over() {
     processes.drain(..).for_each(|(process, _)| process.shutdown_background());
 }
 
+/// A process that leaves the work to others knows how far they are, from before there is anything
+/// to read, and does none of it, also where nobody does and where another release fills what
+/// readers see.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_only_watches_does_no_work() {
+    const LONGER_THAN_PATIENCE: Duration = Duration::from_secs(3);
+    let shop = Shop::new();
+    let (log, models) = (shop.log().await, shop.models().await);
+    let dice = Dice::new(9);
+    let mut events = dice.events(100);
+    let first = append(&*log, &events).await;
+    let watching = engine(log.clone(), models.clone(), Shelves::<1>::default());
+    watching.watch();
+    assert!(failure(&watching).await.error.contains("not built"));
+    assert!(models.generations("shelves").await.unwrap().is_empty());
+
+    let working = engine(log.clone(), models.clone(), Shelves::<2>::default());
+    working.start();
+    watching.wait_for("shelves", first, SOON).await.unwrap().unwrap();
+    working.stop().await;
+    let more = dice.events(10);
+    let second = append(&*log, &more).await;
+    events.extend(more);
+    let late = watching.wait_for("shelves", second, LONGER_THAN_PATIENCE).await.unwrap();
+    let seen = late.unwrap_err().status;
+    assert_eq!((seen.state, seen.position), (SubscriptionState::StandingBy, first));
+    assert!(seen.behind_since.is_some());
+
+    working.start();
+    watching.wait_for("shelves", second, SOON).await.unwrap().unwrap();
+    assert!(watching.status("shelves").unwrap().is_current());
+    watching.stop().await;
+    working.stop().await;
+    assert_eq!(shown(&*models).await.1, plain(&events).1);
+}
+
 /// Verifying finds rows that were changed, lost or made up behind the log's back, and only those.
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_shows_rows_that_are_not_what_the_log_says() {
