@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
 use freehold_ports::{GenerationState, ReadModels, SystemClock};
-use freehold_projections::{Failure, Projections, SubscriptionState, models};
+use freehold_projections::{Failure, FailurePolicy, Projections, SubscriptionState, models};
 use tokio::task::AbortHandle;
 use tracing::warn;
 
@@ -62,7 +62,7 @@ impl Node {
             clock.clone(),
             options,
         );
-        let projections = Arc::new(projections(&stores));
+        let projections = Arc::new(projections(&stores, config.failure_policy()));
         let platform = Platform {
             store: stores.events.clone(),
             codec: stores.codec.clone(),
@@ -136,7 +136,7 @@ impl Node {
         if works || self.roles.has(Part::Api) {
             let (projections, models) = (self.projections.clone(), self.stores.models.clone());
             let (clock, budget) = (self.platform.clock.clone(), self.lag_budget);
-            checks.push(Check::new("projections", move || {
+            checks.push(Check::noting("projections", move || {
                 let (projections, models) = (projections.clone(), models.clone());
                 let now = clock.now();
                 async move { late(&projections, &*models, now, budget, !works).await }
@@ -153,18 +153,23 @@ impl Node {
     }
 }
 
-/// Says which projections do not show what happened up to now.
+/// Says which projections do not show what happened up to now, else how much is parked.
 async fn late(
     projections: &Projections,
     models: &dyn ReadModels,
     now: DateTime<Utc>,
     budget: Duration,
     watches: bool,
-) -> Result<(), String> {
-    let mut late = Vec::new();
+) -> Result<Option<String>, String> {
+    let (mut late, mut parked) = (Vec::new(), Vec::new());
     for projection in projections.statuses() {
         let name = projection.name;
         let lag = projection.live.lag(now);
+        match projection.live.parked {
+            0 => {}
+            1 => parked.push(format!("{name}: 1 stream is parked")),
+            more => parked.push(format!("{name}: {more} streams are parked")),
+        }
         let answers = async || {
             let generations = models.generations(name).await.map_err(|error| {
                 warn!(%error, "the read models cannot be read");
@@ -188,10 +193,14 @@ async fn late(
             _ => {}
         }
     }
-    if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
+    if !late.is_empty() {
+        return Err(late.join("; "));
+    }
+    Ok((!parked.is_empty()).then(|| parked.join("; ")))
 }
 
-/// A failure without what stands in the log of this process: the error may quote an event.
+/// A failure without what stands in the log of this process, which says of a store what drivers
+/// say.
 pub(crate) fn in_short(name: &str, failure: &Failure) -> String {
     let tried = failure.attempts;
     match &failure.event {
@@ -204,7 +213,7 @@ pub(crate) fn in_short(name: &str, failure: &Failure) -> String {
 }
 
 /// Every projection there is, not started.
-pub fn projections(stores: &Stores) -> Projections {
+pub fn projections(stores: &Stores, policy: FailurePolicy) -> Projections {
     let Stores { events, models, codec, .. } = stores.clone();
-    models::all(Projections::new(events, models, codec, Arc::new(SystemClock)))
+    models::all(Projections::new(events, models, codec, Arc::new(SystemClock)).under(policy))
 }

@@ -160,6 +160,16 @@ fn describe() {
     );
     describe_counter!("freehold_subscription_events_total", "Events handled");
     describe_counter!("freehold_subscription_failures_total", "Attempts that failed");
+    describe_gauge!(
+        "freehold_dead_letters",
+        "Streams parked behind an event that could not be handled, where the work is done"
+    );
+    describe_gauge!("freehold_dead_letter_waiting_events", "Events that wait behind parked ones");
+    describe_gauge!(
+        "freehold_dead_letter_oldest_seconds",
+        Unit::Seconds,
+        "For how long the first parked stream has been waiting; 0 when none is"
+    );
     describe_gauge!("freehold_build_info", "1, with the version of this program as a label");
     metrics::gauge!("freehold_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

@@ -55,7 +55,12 @@ struct Serving {
 
 impl Serving {
     fn start(store: &str) -> Self {
+        Self::start_with(store, &[])
+    }
+
+    fn start_with(store: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = freehold(store, &["serve", "--listen", "127.0.0.1:0"]);
+        command.envs(environment.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
@@ -396,6 +401,118 @@ mod embedded {
         assert_eq!(run(store, &["doctor"]).status.code(), Some(0));
     }
 
+    /// Appends an event that no projection can read, while no server runs.
+    async fn append_unreadable(store: &str, stream: &str) {
+        let log = SqliteEventStore::open(Path::new(store), LogOptions::default()).unwrap();
+        let event = NewEvent {
+            event_id: EventId::new(),
+            event_type: "PropertyRegistered".into(),
+            schema_version: 1,
+            occurred_at: Utc::now(),
+            subjects: Vec::new(),
+            tags: Vec::new(),
+            codec: PayloadCodec::Json,
+            payload: r#"{"property":"hunter2"}"#.into(),
+        };
+        let request = AppendRequest {
+            log: LogName::DOMAIN,
+            stream: stream.parse().unwrap(),
+            expected: ExpectedVersion::Any,
+            command_id: CommandId::new(),
+            fingerprint: Fingerprint([0; 16]),
+            boundaries: Vec::new(),
+            provenance: Provenance {
+                tenant: "default".into(),
+                actor: "test".into(),
+                correlation_id: None,
+                causation_id: None,
+            },
+            events: vec![event],
+        };
+        log.append(request).await.unwrap();
+        log.close().await;
+    }
+
+    /// A projection whose events cannot be read goes on with all others; an operator sees what is
+    /// parked, without a word of it, and has it tried again.
+    #[tokio::test]
+    async fn an_event_that_cannot_be_read_is_parked_listed_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().to_str().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let until = |server: &Serving, what: &str| loop {
+            let ready = server.ask("GET", "/ready", "");
+            assert!(!ready.contains("hunter2"), "{ready}");
+            if ready.starts_with("HTTP/1.1 200") && ready.contains(what) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{ready}");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let server = Serving::start(store);
+        until(&server, "");
+        drop(server);
+        let none = run(store, &["deadletter", "list"]);
+        assert!(none.status.success() && err(&none).contains("no stream is parked"));
+        append_unreadable(store, "property-1").await;
+        let server = Serving::start(store);
+        until(&server, "listings: 1 stream is parked");
+        let item = r#"{"property_id":"a","data":{"price":2000}}"#;
+        assert!(server.ask("POST", "/api/events/property", item).contains("202 Accepted"));
+        let listed = ["deadletter", "list", "--subscription", "listings"];
+        let letters = lines(&run(store, &listed));
+        let [letter] = &*letters else { panic!("{letters:?}") };
+        assert_eq!((&letter["stream"], &letter["position"]), (&json!("property-1"), &json!(1)));
+        assert_eq!(letter["fault"], "permanent");
+        assert!(letter["error"].as_str().unwrap().starts_with("malformed payload"), "{letter}");
+        assert!(!letter.to_string().contains("hunter2"), "{letter}");
+        let metrics = server.ask("GET", "/metrics", "");
+        let gauge = "freehold_dead_letters{subscription=\"listings\",\
+                     event_type=\"PropertyRegistered\",fault=\"permanent\"} 1";
+        assert!(metrics.contains(gauge), "{metrics}");
+        assert!(metrics.contains("# HELP freehold_dead_letter_oldest_seconds"), "{metrics}");
+        let groups =
+            lines(&run(store, &["deadletter", "list", "--groups", "--type", "PropertyRegistered"]));
+        assert_eq!(groups.len(), 3, "listings, properties and market: {groups:?}");
+        let shown = lines(&run(store, &["deadletter", "show", "listings", "property-1"]));
+        let payload = shown.iter().find(|field| field["field"] == "payload").unwrap();
+        assert_eq!(payload["value"], json!({ "property": "hunter2" }));
+
+        let retry = ["deadletter", "retry", "listings", "property-1"];
+        let tried = lines(&run(store, &[&retry[..], &["--dry-run"]].concat()));
+        assert_eq!((tried.len(), &tried[0]["would"]), (1, &json!("fail")));
+        let ordered = run(store, &retry);
+        assert!(ordered.status.success(), "{}", err(&ordered));
+        assert_eq!(lines(&ordered)[0]["letters"], 1);
+        loop {
+            let letter = lines(&run(store, &listed)).remove(0);
+            if letter["attempts"] == 2 {
+                assert!(letter["retry_by"].as_str().unwrap().starts_with("cli:"), "{letter}");
+                assert_eq!(letter["retry_at"], Value::Null);
+                break;
+            }
+            assert!(Instant::now() < deadline, "{letter}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let refused = run(store, &["deadletter", "retry", "--all"]);
+        assert_eq!(refused.status.code(), Some(5), "nobody is asked: {}", err(&refused));
+        let all = run(store, &["deadletter", "retry", "--all", "--rate", "50", "--yes"]);
+        assert_eq!(lines(&all)[0]["letters"], 3, "{}", err(&all));
+        for (wrong, code) in [
+            (&["deadletter", "retry", "listings", "property-2"][..], 3),
+            (&["deadletter", "show", "engagement", "property-1"], 3),
+            (&["deadletter", "retry"], 2),
+            (&["deadletter", "retry", "listings"], 2),
+            (&["deadletter", "retry", "listings", "property-1", "--all"], 2),
+        ] {
+            let output = run(store, wrong);
+            assert_eq!(output.status.code(), Some(code), "{wrong:?}: {}", err(&output));
+        }
+        until(&server, "listings: 1 stream is parked");
+        let verified = run(store, &["projection", "verify", "listings"]);
+        assert!(verified.status.success(), "{}", err(&verified));
+    }
+
     /// Whoever asks whether it is ready need not be one who may read events.
     #[tokio::test]
     async fn a_projection_that_fails_is_named_without_what_stands_in_its_event() {
@@ -414,36 +531,10 @@ mod embedded {
                 assert!(Instant::now() < deadline);
             }
         }
-        let log = SqliteEventStore::open(folder.path(), LogOptions::default()).unwrap();
-        let event = NewEvent {
-            event_id: EventId::new(),
-            event_type: "PropertyRegistered".into(),
-            schema_version: 1,
-            occurred_at: Utc::now(),
-            subjects: Vec::new(),
-            tags: Vec::new(),
-            codec: PayloadCodec::Json,
-            payload: r#"{"property":"hunter2"}"#.into(),
-        };
-        let request = AppendRequest {
-            log: LogName::DOMAIN,
-            stream: "property-1".parse().unwrap(),
-            expected: ExpectedVersion::Any,
-            command_id: CommandId::new(),
-            fingerprint: Fingerprint([0; 16]),
-            boundaries: Vec::new(),
-            provenance: Provenance {
-                tenant: "default".into(),
-                actor: "test".into(),
-                correlation_id: None,
-                causation_id: None,
-            },
-            events: vec![event],
-        };
-        log.append(request).await.unwrap();
-        log.close().await;
+        append_unreadable(store, "property-1").await;
 
-        let server = Serving::start(store);
+        let stops = ("FREEHOLD__SUBSCRIPTIONS", "[{ name = 'listings', on_failure = 'stop' }]");
+        let server = Serving::start_with(store, &[stops]);
         loop {
             let ready = server.ask("GET", "/ready", "");
             assert!(!ready.contains("hunter2"), "{ready}");

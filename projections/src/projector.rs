@@ -158,7 +158,7 @@ impl<P: Projection> Handler for Projector<P> {
         };
         self.notice_change().await?;
         let parking = self.parking().await?;
-        if parking.next_at().is_some() {
+        if !parking.is_empty() && parking.due(self.engine.clock.now()).is_some() {
             self.finish_commit().await?;
             self.retry_next().await?;
         }
@@ -209,7 +209,7 @@ impl<P: Projection> Handler for Projector<P> {
     async fn end(&mut self) -> Result<GlobalPosition, HandleError> {
         self.finish_commit().await?;
         // Who waits for a generation waits for what was ordered in it too.
-        while self.fills != Fills::Active && self.retry_next().await? {}
+        while matches!(self.fills, Fills::One(_)) && self.retry_next().await? {}
         self.store_seen().await?;
         Ok(self.visible())
     }

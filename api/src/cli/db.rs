@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use freehold_domain::SubjectId;
 use freehold_ports::{CodecError, LogName, ReadError, VaultError};
 use freehold_postgres::{Database, DatabaseStatus, OpenError};
+use freehold_projections::FailurePolicy;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
@@ -380,7 +381,7 @@ impl Doctor {
 /// be applied.
 async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
     let mut found = Vec::new();
-    for status in projections(stores).statuses() {
+    for status in projections(stores, FailurePolicy::default()).statuses() {
         let name = status.name;
         let generations = stores.models.generations(name).await?;
         let head = stores.events.head(&status.log).await?;

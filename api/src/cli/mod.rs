@@ -6,6 +6,7 @@
 mod completions;
 mod config;
 mod db;
+mod deadletter;
 mod events;
 mod exit;
 mod import;
@@ -76,6 +77,9 @@ enum Command {
     /// Look at read models, and build them again
     #[command(subcommand)]
     Projection(projection::Projection),
+    /// Look at events that a projection could not handle, and have them tried again
+    #[command(subcommand, name = "deadletter")]
+    DeadLetter(deadletter::DeadLetters),
     /// Move the keys of people to another store
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -103,6 +107,7 @@ impl Cli {
             Command::Demo(demo) => demo.run(&global),
             Command::Import(import) => import.run(&global),
             Command::Projection(projection) => projection.run(&global),
+            Command::DeadLetter(letters) => letters.run(&global),
             Command::Events(events) => events.run(&global),
             Command::Stream(stream) => stream.run(&global),
             Command::Keys(keys) => keys.run(&global),

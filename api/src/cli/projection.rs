@@ -6,7 +6,9 @@ use clap::Subcommand;
 use freehold_ports::{
     GenerationId, GenerationState, LogName, ReadModelError, Row as StoredRow, Value as StoredValue,
 };
-use freehold_projections::{Difference, ProjectionError, ProjectionStatus, Verification};
+use freehold_projections::{
+    Difference, FailurePolicy, ProjectionError, ProjectionStatus, Verification,
+};
 use serde_json::{Value, json};
 
 use super::output::counted;
@@ -73,8 +75,9 @@ impl Projection {
         // at the same time.
         let only_looks = matches!(self, Self::List);
         super::block_on(async {
-            let stores = global.stores_read_only().await?;
-            let done = self.act(global, &stores).await;
+            let config = global.load([])?.config;
+            let stores = Stores::open_read_only(&config).await?;
+            let done = self.act(global, &stores, config.failure_policy()).await;
             if !only_looks {
                 stores.close().await;
             }
@@ -82,8 +85,13 @@ impl Projection {
         })
     }
 
-    async fn act(self, global: &Global, stores: &Stores) -> Result<(), CliError> {
-        let projections = projections(stores);
+    async fn act(
+        self,
+        global: &Global,
+        stores: &Stores,
+        policy: FailurePolicy,
+    ) -> Result<(), CliError> {
+        let projections = projections(stores, policy);
         match self {
             Self::List => {
                 let mut rows = global.output().rows();
@@ -328,7 +336,9 @@ impl From<ProjectionError> for CliError {
             ProjectionError::Busy(_) | ProjectionError::Retrying(_) => Exit::Conflict,
             ProjectionError::NoEarlier(_) | ProjectionError::OtherVersion { .. } => Exit::Refused,
             // No later try helps where the log does not have what readers see.
-            ProjectionError::ReadModels(ReadModelError::Behind { .. }) => Exit::Refused,
+            ProjectionError::ReadModels(
+                ReadModelError::Behind { .. } | ReadModelError::Lacks { .. },
+            ) => Exit::Refused,
             ProjectionError::Stopped(_) | ProjectionError::Ended => Exit::Failure,
             ProjectionError::ReadModels(_) => Exit::Unavailable,
         };

@@ -1,8 +1,10 @@
 //! The table of keys: it drives parsing, `config show` and the documentation.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use freehold_postgres::Database;
+use freehold_projections::models;
 use toml::Value;
 
 use super::{PostgresUrl, Roles, Secret, StoreUrl};
@@ -55,6 +57,8 @@ pub enum Kind {
     MasterKey,
     /// Tables with `name`, `hash` and `role`.
     Tokens,
+    /// Tables with `name` and `on_failure`.
+    Subscriptions,
 }
 
 /// Every key there is.
@@ -330,6 +334,22 @@ pub const KEYS: &[Key] = &[
         effect: "/ready fails while what is published is further behind",
     },
     Key {
+        name: "dead_letters.max_streams",
+        kind: Kind::Count,
+        default: Some("1000"),
+        also: &[],
+        effect: "streams that a projection parks because it cannot handle an event of theirs; \
+                 with more of them it stops, and /ready fails",
+    },
+    Key {
+        name: "subscriptions",
+        kind: Kind::Subscriptions,
+        default: None,
+        also: &[],
+        effect: "what single projections do otherwise: tables with name and on_failure, park (the \
+                 event's stream waits in dead letters, the default) or stop (everything waits)",
+    },
+    Key {
         name: "tenant.default",
         kind: Kind::Text,
         default: Some("default"),
@@ -433,6 +453,10 @@ impl Kind {
             Self::Tokens => "tables with name, hash (64 hexadecimal digits) and role (reader, \
                              writer, operator), as `freehold token create` prints them"
                 .to_owned(),
+            Self::Subscriptions => format!(
+                "tables with name ({}) and on_failure (park or stop), no name twice",
+                models::NAMES.join(", ")
+            ),
         }
     }
 
@@ -475,8 +499,8 @@ impl Kind {
             Self::Count | Self::Bytes | Self::Milliseconds => Value::Integer(text.parse().ok()?),
             Self::Share => Value::Float(text.parse().ok()?),
             Self::Switch => Value::Boolean(text.parse().ok()?),
-            Self::Tokens => {
-                toml::from_str::<toml::Table>(&format!("tokens = {text}")).ok()?.remove("tokens")?
+            Self::Tokens | Self::Subscriptions => {
+                toml::from_str::<toml::Table>(&format!("tables = {text}")).ok()?.remove("tables")?
             }
             Self::Address
             | Self::Word(_)
@@ -518,6 +542,15 @@ impl Kind {
                 tokens.iter().all(|token| match token.clone().try_into::<super::Token>() {
                     Ok(token) => !token.name.trim().is_empty() && blake3_hex(&token.hash),
                     Err(_) => false,
+                })
+            }
+            (Self::Subscriptions, Value::Array(subscriptions)) => {
+                let mut names = BTreeSet::new();
+                subscriptions.iter().all(|one| {
+                    match one.clone().try_into::<super::Subscription>() {
+                        Ok(one) => models::NAMES.contains(&&*one.name) && names.insert(one.name),
+                        Err(_) => false,
+                    }
                 })
             }
             _ => false,

@@ -363,9 +363,10 @@ impl Setting {
             None => String::new(),
             Some(_) if self.key.kind.is_secret() => "***".to_owned(),
             Some(Value::String(text)) => without_password(text),
-            Some(Value::Array(tokens)) => {
-                let names = tokens.iter().filter_map(|token| {
-                    Some(format!("{} ({})", token["name"].as_str()?, token["role"].as_str()?))
+            Some(Value::Array(tables)) => {
+                let names = tables.iter().filter_map(|table| {
+                    let said = table.get("role").or_else(|| table.get("on_failure"))?;
+                    Some(format!("{} ({})", table.get("name")?.as_str()?, said.as_str()?))
                 });
                 names.collect::<Vec<_>>().join(", ")
             }

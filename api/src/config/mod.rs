@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use freehold_postgres::Database;
+use freehold_projections::FailurePolicy;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, Kind};
@@ -54,6 +55,11 @@ pub struct Config {
     pub kafka: Kafka,
     /// What publishes them.
     pub relay: Relay,
+    /// What cannot be handled.
+    pub dead_letters: DeadLetters,
+    /// What single subscriptions do otherwise.
+    #[serde(default)]
+    pub subscriptions: Vec<Subscription>,
     /// Whose data it is where a request does not say.
     pub tenant: Tenant,
     /// Choices that a tenant's owner makes.
@@ -216,6 +222,33 @@ pub struct Relay {
     lag_budget_ms: u64,
 }
 
+/// `dead_letters.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetters {
+    max_streams: usize,
+}
+
+/// One `[[subscriptions]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subscription {
+    /// Which one.
+    pub name: String,
+    /// What becomes of an event that it cannot handle.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of an event that cannot be handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// Its stream waits in dead letters, everything else goes on.
+    Park,
+    /// Everything waits.
+    Stop,
+}
+
 /// `tenant.*`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -309,6 +342,17 @@ impl Graphql {
     /// How long a query waits for the read model to reach its `minPosition`.
     pub fn min_position_wait(&self) -> Duration {
         Duration::from_millis(self.min_position_wait_ms)
+    }
+}
+
+impl Config {
+    /// What becomes of events that projections cannot handle.
+    pub fn failure_policy(&self) -> FailurePolicy {
+        let stops = self.subscriptions.iter().filter(|one| one.on_failure == OnFailure::Stop);
+        FailurePolicy {
+            max_streams: self.dead_letters.max_streams,
+            stopping: stops.map(|one| one.name.clone()).collect(),
+        }
     }
 }
 

@@ -27,7 +27,12 @@ fn every_default_is_of_its_kind_and_every_key_has_a_field() {
     for key in KEYS {
         let needs_default = !matches!(
             key.kind,
-            Kind::MasterKey | Kind::Tokens | Kind::Postgres | Kind::Brokers | Kind::TopicPrefix
+            Kind::MasterKey
+                | Kind::Tokens
+                | Kind::Postgres
+                | Kind::Brokers
+                | Kind::TopicPrefix
+                | Kind::Subscriptions
         );
         assert_eq!(key.default.is_some(), needs_default, "{}", key.name);
         if let Some(text) = key.default {
@@ -339,6 +344,34 @@ fn tokens_come_as_tables_or_in_one_variable() {
 
     let (_folder, sources) = with_file("[[auth.tokens]]\nname = 'ci'\nhash = 'x'\nrole = 'admin'");
     assert!(sources.load().unwrap_err().to_string().contains("freehold token create"));
+}
+
+#[test]
+fn a_subscription_parks_unless_it_is_told_to_stop() {
+    let policy = environment(&[]).load().unwrap().config.failure_policy();
+    assert_eq!((policy.max_streams, policy.stopping.len()), (1_000, 0));
+
+    let (_folder, sources) = with_file(
+        "[dead_letters]\nmax_streams = 7\n[[subscriptions]]\nname = 'market'\non_failure = 'stop'\n\
+         [[subscriptions]]\nname = 'listings'\non_failure = 'park'\n",
+    );
+    let loaded = sources.load().unwrap();
+    let policy = loaded.config.failure_policy();
+    assert_eq!((policy.max_streams, policy.stopping), (7, ["market".to_owned()].into()));
+    let shown = loaded.settings.iter().find(|setting| setting.key.name == "subscriptions");
+    assert_eq!(shown.unwrap().printable(), "market (stop), listings (park)");
+
+    for wrong in [
+        "name = 'markets'\non_failure = 'stop'",
+        "name = 'market'\non_failure = 'skip'",
+        "name = 'market'",
+        "name = 'market'\non_failure = 'stop'\n[[subscriptions]]\nname = 'market'\n\
+         on_failure = 'park'",
+    ] {
+        let (_folder, sources) = with_file(&format!("[[subscriptions]]\n{wrong}\n"));
+        let said = sources.load().unwrap_err().to_string();
+        assert!(said.contains("engagement, accounts") && said.contains("park or stop"), "{said}");
+    }
 }
 
 #[test]

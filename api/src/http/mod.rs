@@ -40,7 +40,7 @@ pub struct Application {
 #[derive(Clone)]
 pub struct Check {
     name: &'static str,
-    holds: Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+    holds: Arc<dyn Fn() -> BoxFuture<'static, Result<Option<String>, String>> + Send + Sync>,
 }
 
 /// Something to do after the last request.
@@ -65,6 +65,17 @@ impl Check {
     pub fn new<F>(name: &'static str, holds: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self::noting(name, move || {
+            let held = holds();
+            async move { held.await.map(|()| None) }
+        })
+    }
+
+    /// A check that may say something also when it holds.
+    pub fn noting<F>(name: &'static str, holds: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Option<String>, String>> + Send + 'static,
     {
         Self { name, holds: Arc::new(move || Box::pin(holds())) }
     }

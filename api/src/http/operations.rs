@@ -58,21 +58,25 @@ struct CheckResult {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 async fn ready(State(checks): State<Vec<Check>>) -> impl IntoResponse {
     let checks = join_all(checks.iter().map(|check| async {
         let result = AssertUnwindSafe((check.holds)()).catch_unwind();
-        let reason = match tokio::time::timeout(CHECK_TIMEOUT, result).await {
-            Ok(Ok(result)) => result.err(),
+        let held = match tokio::time::timeout(CHECK_TIMEOUT, result).await {
+            Ok(Ok(held)) => held,
             Ok(Err(panic)) => {
                 let panic = panic_message(panic.as_ref());
                 tracing::error!(check = check.name, panic, "a check panicked");
-                Some("the check itself failed; the log has it".to_owned())
+                Err("the check itself failed; the log has it".to_owned())
             }
-            Err(_) => Some(format!("no answer within {} ms", CHECK_TIMEOUT.as_millis())),
+            Err(_) => Err(format!("no answer within {} ms", CHECK_TIMEOUT.as_millis())),
         };
-        CheckResult { name: check.name, ok: reason.is_none(), reason }
+        let ok = held.is_ok();
+        let (note, reason) = held.map_or_else(|reason| (None, Some(reason)), |note| (note, None));
+        CheckResult { name: check.name, ok, reason, note }
     }))
     .await;
     let ready = checks.iter().all(|check| check.ok);

@@ -11,7 +11,7 @@ use freehold_domain::property::ListingStatus;
 use freehold_ports::{EventFilter, RecordedEvent};
 use uuid::Uuid;
 
-use crate::{ApplyError, Missing, Projections, Rows, TypedRow};
+use crate::{ApplyError, Missing, Projection, Projections, Rows, TypedRow};
 
 pub mod account;
 mod columns;
@@ -22,6 +22,15 @@ pub mod property;
 
 #[cfg(test)]
 mod tests;
+
+/// The name of every projection of this module.
+pub const NAMES: [&str; 5] = [
+    listing::Listings::NAME,
+    property::Properties::NAME,
+    market::Market::NAME,
+    engagement::Engagement::NAME,
+    account::Accounts::NAME,
+];
 
 /// Adds every projection of this module.
 #[must_use]

@@ -361,6 +361,98 @@ async fn append_each_to(
     position
 }
 
+const POISONED: &str = "FREEHOLD_TEST_POISONED";
+
+/// The events of the next test, and those that cannot be handled while it says so.
+fn much() -> (Vec<ShopEvent>, Poisons) {
+    let dice = Dice::new(17);
+    let kinds = [Poison::Refused, Poison::Panics, Poison::Unfit];
+    let poisons = (0..60).map(|_| (1 + dice.below(4_000), kinds[dice.below(3) as usize]));
+    let poisons = Arc::new(Mutex::new(poisons.collect()));
+    let item = || dice.below(150) as i64;
+    let event = |_| match dice.below(10) {
+        0..4 => ShopEvent::Placed { item: item(), shelf: dice.below(6) as i64 },
+        4..9 => ShopEvent::Worn { item: item() },
+        _ => ShopEvent::Removed { item: item() },
+    };
+    ((0..4_000).map(event).collect(), poisons)
+}
+
+/// Not a test of its own: what the next test starts and kills.
+#[test]
+#[ignore = "started by a_killed_process_parks_and_retries_without_loss"]
+fn child_that_is_killed_while_it_parks() {
+    let Ok(address) = std::env::var(PLACE) else { return };
+    let place = Place::at(&address);
+    let poisons = if std::env::var_os(POISONED).is_some() { much().1 } else { Poisons::default() };
+    in_a_runtime(async {
+        let log = Choppy::new(place.log(Arc::new(SystemClock)).await, 3, u64::MAX);
+        let policy = FailurePolicy::default();
+        let projections = under::<1>(log, place.models().await, &poisons, policy);
+        projections.start();
+        println!("started");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+}
+
+/// A process is killed (its id, no warning) while it parks, counts what waits, is told to try
+/// again, and is half way through that: nothing is lost, comes twice or in another order.
+#[test]
+fn a_killed_process_parks_and_retries_without_loss() {
+    let place = Place::on_disk();
+    let (events, _) = much();
+    let dice = Dice::new(23);
+    in_a_runtime(async {
+        let log = place.log(Arc::new(SystemClock)).await;
+        append_each(&*log, &events).await;
+    });
+    let mut parked_once = 0;
+    for round in 0..16 {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args(["--exact", "dead_letters::child_that_is_killed_while_it_parks", "--ignored"])
+            .arg("--nocapture")
+            .env(PLACE, place.address())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        // Every third one can handle everything.
+        if round % 3 != 2 {
+            child.env(POISONED, "1");
+        }
+        let mut child = child.spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().contains("started")), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(dice.below(400)));
+        in_a_runtime(async {
+            let models = place.models().await;
+            let generations = models.generations("shelves").await.unwrap();
+            for generation in generations {
+                let letters = models.parked(&generation.id).await.unwrap();
+                parked_once = parked_once.max(letters.len());
+                let ids = letters.into_iter().map(|letter| letter.id).collect();
+                let pace = RetryPace { first_at: chrono::Utc::now(), every: Duration::ZERO };
+                models.order_retry(ids, pace, "test".into()).await.unwrap();
+            }
+        });
+        std::thread::sleep(Duration::from_millis(dice.below(1_500)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(parked_once > 5, "{parked_once} streams were parked at most");
+    in_a_runtime(async {
+        let log = place.log(Arc::new(SystemClock)).await;
+        let models = place.models().await;
+        let projections = picky::<1>(log, models.clone(), &Poisons::default());
+        projections.start();
+        reach(&projections, GlobalPosition(4_000)).await;
+        order_all(&*models).await;
+        all_shown(&*models, &events).await;
+        let found = projections.verify("shelves").await.unwrap();
+        assert_eq!(found.differences, 0, "{found:?}");
+        projections.stop().await;
+    });
+}
+
 /// The same letters, whatever the pages were.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_any_size_park_the_same() {
@@ -482,9 +574,21 @@ impl InterposedModels for Held {
 }
 
 /// One process folds a page while another one puts a parked stream right: the page is not stored,
-/// though the checkpoint is where it was. Nothing of the stream is lost or comes twice.
+/// though the checkpoint is where it was. Nothing of the stream is lost or comes twice, whether the
+/// page has events of it or rows that it shares, and whether the retry was ordered before the page
+/// was folded or after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_elsewhere_is_never_overwritten_by_a_page_folded_before_it() {
+    let of_the_stream = [ShopEvent::Worn { item: 1 }, ShopEvent::Worn { item: 3 }];
+    let of_its_shelf = [ShopEvent::Placed { item: 3, shelf: 1 }, ShopEvent::Worn { item: 3 }];
+    for more in [of_the_stream, of_its_shelf] {
+        for ordered_before in [true, false] {
+            retry_beside_a_page(more.clone(), ordered_before).await;
+        }
+    }
+}
+
+async fn retry_beside_a_page(more: [ShopEvent; 2], ordered_before: bool) {
     let shop = Shop::new();
     let log = shop.log().await;
     let models = shop.models().await;
@@ -503,17 +607,27 @@ async fn a_retry_elsewhere_is_never_overwritten_by_a_page_folded_before_it() {
         let_through: Notify::new(),
         commits: AtomicU64::new(0),
     }));
-    // Both shelves rows and the parked stream are in this page.
-    let more = [ShopEvent::Worn { item: 1 }, ShopEvent::Worn { item: 3 }];
+    let order = async || {
+        let ids = vec![parked(&*models).await.remove(0).id];
+        // Late enough that the slow one folds its page before it.
+        let first_at = chrono::Utc::now() + Duration::from_secs(2);
+        let pace = RetryPace { first_at, every: Duration::ZERO };
+        assert_eq!(models.order_retry(ids, pace, "test".into()).await.unwrap(), 1);
+    };
+    if ordered_before {
+        order().await;
+    }
     append_each(&*log, &more).await;
     events.extend(more);
     let slow = picky::<1>(log.clone(), held.clone(), &poisons);
     slow.start();
     tokio::time::timeout(SOON, held.waiting.notified()).await.unwrap();
+    if !ordered_before {
+        order().await;
+    }
 
     // The log of the other process is behind: it sees nothing of that page.
     let behind = Behind::new(log.clone(), 15);
-    order_all(&*models).await;
     let quick = under::<1>(behind.clone(), models.clone(), &poisons, FailurePolicy::default());
     quick.start();
     until(&*models, <[DeadLetter]>::is_empty).await;
