@@ -12,6 +12,7 @@ mod moments;
 pub mod node;
 mod placeholder;
 pub mod platform;
+mod relays;
 mod sealed;
 pub mod stores;
 pub mod telemetry;

@@ -14,6 +14,7 @@ use crate::config::{Config, Part, Roles};
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
+use crate::relays::Relays;
 use crate::sealed::{check_vault, destroy_again, warn_of_missing_keys};
 use crate::stores::{Stores, StoresError};
 
@@ -27,6 +28,7 @@ pub struct Node {
     pub projections: Arc<Projections>,
     stores: Stores,
     roles: Roles,
+    relays: Option<Arc<Relays>>,
     looking_for_keys: OnceLock<AbortHandle>,
     lag_budget: Duration,
 }
@@ -34,6 +36,10 @@ pub struct Node {
 impl Node {
     /// Opens the stores that the configuration names; nothing runs yet.
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
+        let relays = match config.roles.has(Part::Relay) {
+            true => Relays::of(config)?.map(Arc::new),
+            false => None,
+        };
         let stores = Stores::open(config).await?;
         let checked = match check_vault(&stores).await {
             Ok(()) => destroy_again(&stores).await.map(drop),
@@ -74,17 +80,21 @@ impl Node {
             projections,
             stores,
             roles: config.roles.clone(),
+            relays,
             looking_for_keys: OnceLock::new(),
             lag_budget: config.projections.lag_budget(),
         })
     }
 
-    /// Makes every projection follow its log, or look how far others that do so have brought it; who
-    /// answers requests looks beside it for keys that are missing.
+    /// Makes every projection and relay follow its log, or look how far others that do so have
+    /// brought it; who answers requests looks beside it for keys that are missing.
     pub fn start(&self) {
         match self.roles.has(Part::Projections) {
             true => self.projections.start(),
             false => self.projections.watch(),
+        }
+        if let Some(relays) = &self.relays {
+            relays.start(&self.stores);
         }
         if !self.roles.has(Part::Api) {
             return;
@@ -101,13 +111,16 @@ impl Node {
         }
     }
 
-    /// Ends projections after the page in hand, stores and answers what waits, and gives the files
-    /// free.
+    /// Ends projections and relays after the page in hand, stores and answers what waits, and gives
+    /// the files free.
     pub async fn stop(&self) {
         if let Some(looking) = self.looking_for_keys.get() {
             looking.abort();
         }
         self.projections.stop().await;
+        if let Some(relays) = &self.relays {
+            relays.stop().await;
+        }
         self.stores.close().await;
     }
 
@@ -119,7 +132,7 @@ impl Node {
         let clock = self.platform.clock.clone();
         let budget = self.lag_budget;
         let watches = !self.roles.has(Part::Projections);
-        vec![
+        let mut checks = vec![
             Check::new("store", move || {
                 let stores = stores.clone();
                 async move { stores.check().await }
@@ -129,7 +142,15 @@ impl Node {
                 let now = clock.now();
                 async move { late(&projections, &*models, now, budget, watches).await }
             }),
-        ]
+        ];
+        if let Some(relays) = self.relays.clone() {
+            let clock = self.platform.clock.clone();
+            checks.push(Check::new("relay", move || {
+                let checked = relays.check(clock.now());
+                async move { checked }
+            }));
+        }
+        checks
     }
 }
 
@@ -181,7 +202,7 @@ async fn late(
 
 /// A failure without what stands in the log of this process, which says of a store what drivers
 /// say.
-fn in_short(name: &str, failure: &Failure) -> String {
+pub(crate) fn in_short(name: &str, failure: &Failure) -> String {
     let tried = failure.attempts;
     match &failure.event {
         Some((position, _)) => format!(

@@ -76,6 +76,12 @@ pub enum StoresError {
         "store.url is not a PostgreSQL address; this command is about several processes on one"
     )]
     NotPostgres,
+    /// The configuration names a cluster, and nothing here speaks to it.
+    #[error(
+        "kafka.bootstrap_servers is set, and this program was built without Kafka; build it with \
+         its default features, or leave the key out"
+    )]
+    NoKafka,
     /// The master key is not there.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),

@@ -58,6 +58,7 @@ impl Metrics {
         let handle = RECORDER.get_or_init(|| {
             let recorder = [
                 (Matcher::Suffix("_duration_seconds".to_owned()), &REQUEST_SECONDS[..]),
+                (Matcher::Suffix("_latency_seconds".to_owned()), &REQUEST_SECONDS),
                 (Matcher::Suffix("_commit_seconds".to_owned()), &STORE_SECONDS),
                 (Matcher::Suffix("_checkpoint_seconds".to_owned()), &STORE_SECONDS),
                 (Matcher::Suffix("_batch_requests".to_owned()), &BATCH_REQUESTS),
@@ -143,6 +144,8 @@ fn describe() {
         "freehold_log_fenced",
         "1 once this process may not write to the log until it is restarted, else 0"
     );
+    describe_counter!("kafka_messages_produced_total", "Events published, by topic");
+    seconds("kafka_produce_latency_seconds", "Time to publish a page of a log in one transaction");
     describe_gauge!("freehold_subscription_position", "Last position whose effects are stored");
     describe_gauge!("freehold_subscription_head_position", "Last known position of the log");
     describe_gauge!(

@@ -89,9 +89,10 @@ fn serve_refuses_to_be_open_to_others() {
 #[test]
 fn serve_refuses_roles_that_there_are_not_and_those_that_need_other_processes() {
     for (roles, told) in [
-        ("api,projection", "one or more of api, projections"),
-        ("", "one or more of api, projections"),
-        ("projections", "let store.url (DATABASE_URL, --store) name a PostgreSQL database"),
+        ("api,projection", "one or more of api, projections, relay"),
+        ("", "one or more of api, projections, relay"),
+        ("projections,relay", "let store.url (DATABASE_URL, --store) name a PostgreSQL database"),
+        ("relay", "kafka.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) names no cluster"),
     ] {
         let output = run(&["serve", "--store", "memory:", "--roles", roles]);
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));

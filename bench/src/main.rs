@@ -11,6 +11,7 @@ mod output;
 mod postgres;
 mod read;
 mod rebuild;
+mod relay;
 mod search;
 
 use std::path::PathBuf;
@@ -74,6 +75,8 @@ enum Bench {
     Ingest,
     /// GraphQL searches over many listings.
     Search,
+    /// Events published to Kafka, and read there.
+    Relay,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -227,6 +230,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted(Bench::Search) {
         search::run(&setting, &mut output).await?;
+    }
+    if wanted(Bench::Relay) {
+        relay::run(&setting, &mut output).await?;
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Resul
 }
 
 /// Appends events as many callers would: streams are interleaved in the log.
-async fn fill(store: &Arc<dyn EventStore>, events: u64) -> anyhow::Result<()> {
+pub(crate) async fn fill(store: &Arc<dyn EventStore>, events: u64) -> anyhow::Result<()> {
     let callers = 1_000;
     let tasks: Vec<_> = (0..callers)
         .map(|_| {

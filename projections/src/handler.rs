@@ -30,6 +30,18 @@ pub trait Handler: Send {
     /// is forgotten, its events come again.
     async fn checkpoint(&mut self) -> Result<GlobalPosition, HandleError>;
 
+    /// Whether each page begins with the last event before it once more: for effects that a restored
+    /// or failed over log does not take back, so that they are not continued with another history.
+    fn reads_again(&self) -> bool {
+        false
+    }
+
+    /// The position up to which another process has stored the effects that this one would have;
+    /// asked again and again while standing by, and changes nothing for the other one.
+    async fn checkpoint_elsewhere(&mut self) -> Result<GlobalPosition, HandleError> {
+        self.checkpoint().await
+    }
+
     /// Handles the next page, which may have no events and only say how far the log was looked
     /// through. Answers how far effects are stored; that may trail behind the page, so that one
     /// page can be stored while the next is handled.

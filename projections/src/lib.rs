@@ -4,7 +4,7 @@
 //! those are is found out by running it: a read of a row that is not loaded stops the event, the
 //! engine fetches what all events of the page asked for in one query, and runs it again.
 //!
-//! A [`Subscription`] feeds a [`Handler`] with the pages of a log. [`Projections`] keeps every
+//! A [`Subscription`] feeds a [`Handler`] with the pages of a log; a [`Relay`] is one. [`Projections`] keeps every
 //! projection current, rebuilds it beside the old model, swaps, rolls back and verifies.
 
 mod blame;
@@ -17,6 +17,7 @@ mod projection;
 mod projections;
 mod projector;
 mod read;
+mod relay;
 mod rows;
 mod subscription;
 mod typed_row;
@@ -30,6 +31,7 @@ pub use parking::FailurePolicy;
 pub use projection::{ApplyError, DecodeEvent, ProjectedEvent, Projection};
 pub use projections::{Building, Phase, ProjectionError, ProjectionStatus, Projections, Rebuild};
 pub use read::{ReadError, TypedPage, find, query};
+pub use relay::Relay;
 pub use rows::{Missing, Rows};
 pub use subscription::{Failure, NotReached, Subscription, SubscriptionState, SubscriptionStatus};
 pub use typed_row::{MalformedRow, TypedRow};

@@ -340,7 +340,7 @@ impl Follower {
         let (mut waiting, mut unstored) = (Unmoved::default(), Unmoved::default());
         loop {
             let hinted = *hint.borrow_and_update();
-            let stored = self.handler.checkpoint().await?;
+            let stored = self.handler.checkpoint_elsewhere().await?;
             // What lies behind the checkpoint and is of no interest has no effect to wait for.
             let (log, filter, one) = (&self.log, &self.filter, NonZeroU32::MIN);
             let page = self.store.read_all(log, filter, stored, one).await;
@@ -418,7 +418,10 @@ impl Follower {
                 }
             };
             let page = cut(page, until);
-            let nothing_new = page.through <= read && page.events.is_empty();
+            let nothing_new = page.through <= read;
+            let new = page.events.partition_point(|event| event.position <= read);
+            let new = &page.events[new..];
+            let (events, since) = (new.len() as u64, new.first().map(|event| event.recorded_at));
             read = read.max(page.through);
             let mut head = self.head().max(hinted).max(read);
             if head == read {
@@ -432,7 +435,6 @@ impl Follower {
             if !there && !nothing_new {
                 ahead = Some(self.read_ahead(read, head));
             }
-            let since = page.events.first().map(|event| event.recorded_at);
             self.status.send_if_modified(|status| {
                 status.head = head;
                 status.behind_since = since.or(status.behind_since);
@@ -440,7 +442,7 @@ impl Follower {
             });
             let mut position = self.position();
             if !nothing_new {
-                self.meters.events.increment(page.events.len() as u64);
+                self.meters.events.increment(events);
                 position = self.hand_over(page).await?;
                 poll = FIRST_POLL;
             }
@@ -511,13 +513,17 @@ impl Follower {
             status.state = SubscriptionState::Failed(failure);
         });
         let deadline = Instant::now() + wait;
+        let hint = self.store.subscribe_head(&self.log);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(left.min(TICK)) => self.publish(|_| {}),
+                () = tokio::time::sleep(left.min(TICK)) => {
+                    let head = *hint.borrow();
+                    self.publish(|status| status.head = status.head.max(head));
+                }
                 _ = self.orders.changed() => {
                     self.orders.mark_changed();
                     return;
@@ -549,16 +555,26 @@ impl Follower {
         after: GlobalPosition,
         head: GlobalPosition,
     ) -> Result<EventPage, HandleError> {
-        let limit = page_size(after, head);
+        let (after, limit) = self.page_at(after, head);
         let page = self.store.read_all(&self.log, &self.filter, after, limit).await;
         page.map_err(HandleError::unavailable)
     }
 
     fn read_ahead(&self, after: GlobalPosition, head: GlobalPosition) -> Ahead {
         let (store, log, filter) = (self.store.clone(), self.log.clone(), self.filter.clone());
-        let limit = page_size(after, head);
+        let (after, limit) = self.page_at(after, head);
         let read = async move { store.read_all(&log, &filter, after, limit).await };
         Ahead(tokio::spawn(read))
+    }
+
+    /// Where to read, and how much.
+    fn page_at(&self, after: GlobalPosition, head: GlobalPosition) -> (GlobalPosition, NonZeroU32) {
+        let limit = page_size(after, head);
+        match after.0.checked_sub(u64::from(self.handler.reads_again())) {
+            // Positions have no gaps: one more is there.
+            Some(before) => (GlobalPosition(before), limit.saturating_add(1)),
+            None => (after, limit),
+        }
     }
 
     fn publish(&self, change: impl FnOnce(&mut SubscriptionStatus)) {

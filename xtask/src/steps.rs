@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
-use freehold_servers::{Options, PINNED, Postgres, Release, URL};
+use freehold_servers::{BOOTSTRAP, Kafka, Options, PINNED, Postgres, Release, URL};
 use serde_json::Value;
 
 use crate::cargo;
@@ -55,6 +55,7 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
     let release = Release::Maven(PINNED.to_owned());
     let pinned = Postgres::start(&Options { release: release.clone(), ..Options::default() });
     let pinned = pinned.with_context(|| format!("no PostgreSQL {PINNED} for tests"))?;
+    let kafka = Kafka::given_or_start().context("no Kafka for tests")?;
     let programs = programs(root)?;
     let on_stores = commands(&programs, root, &ON_STORES)?;
     let on_postgres = commands(&programs, root, &ON_POSTGRES)?;
@@ -71,7 +72,9 @@ pub(crate) fn workspace_tests(root: &Path, quick: bool, tally: &mut Tally) -> an
     println!("== cargo test");
     let mut test = cargo(root);
     test.args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"]);
-    let left = run_tests(test.args(["--skip", WAITING]).env(URL, newest.url()), tally)?.filtered;
+    test.args(["--skip", WAITING]).env(URL, newest.url()).env(BOOTSTRAP, kafka.bootstrap());
+    let left = run_tests(&mut test, tally)?.filtered;
+    drop(kafka);
 
     println!("== tests of {}, with the stores on PostgreSQL", ON_STORES.join(", "));
     let mut again = Tally::default();

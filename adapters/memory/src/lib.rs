@@ -2,6 +2,8 @@
 
 mod event_store;
 mod key_vault;
+mod publisher;
 
 pub use event_store::MemoryEventStore;
 pub use key_vault::MemoryKeyVault;
+pub use publisher::{MemoryPublisher, MemoryTopics};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
+use freehold_contract::publisher::{Readable, Seen};
 use freehold_contract::restore_log::Restorable;
-use freehold_memory::{MemoryEventStore, MemoryKeyVault};
-use freehold_ports::{EventStore, KeyVault, SnapshotStore};
+use freehold_memory::{MemoryEventStore, MemoryKeyVault, MemoryTopics};
+use freehold_ports::{EventStore, KeyVault, Publisher, SnapshotStore};
 
 fn event_store() -> Fresh<dyn EventStore> {
     Fresh::new(Arc::new(MemoryEventStore::default()))
@@ -23,7 +24,25 @@ fn restorable() -> Fresh<dyn Restorable> {
     Fresh::new(Arc::new(MemoryEventStore::default()))
 }
 
+struct Topics(MemoryTopics);
+
+#[async_trait::async_trait]
+impl Readable for Topics {
+    fn publisher(&self) -> Box<dyn Publisher> {
+        Box::new(self.0.publisher())
+    }
+
+    async fn read(&self) -> Vec<Seen> {
+        self.0.events().iter().map(Seen::of).collect()
+    }
+}
+
+fn topics() -> Fresh<dyn Readable> {
+    Fresh::new(Arc::new(Topics(MemoryTopics::default())))
+}
+
 freehold_contract::event_store_suite!(event_store());
 freehold_contract::snapshot_store_suite!(snapshot_store());
 freehold_contract::key_vault_suite!(key_vault());
 freehold_contract::restore_log_suite!(restorable());
+freehold_contract::publisher_suite!(topics());

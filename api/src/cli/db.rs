@@ -451,6 +451,7 @@ impl From<StoresError> for CliError {
                 Exit::NotFound
             }
             StoresError::InMemory
+            | StoresError::NoKafka
             | StoresError::NotAFolder(_)
             | StoresError::NotPostgres
             | StoresError::Postgres { source: OpenError::Address { .. }, .. } => Exit::Usage,

@@ -28,7 +28,7 @@ pub(super) struct Serve {
     #[command(flatten)]
     listen: Listen,
     /// Which parts this process runs (roles), with commas between; unless said all
-    #[arg(long, value_name = "api,projections")]
+    #[arg(long, value_name = "api,projections,relay")]
     roles: Option<String>,
 }
 

@@ -49,6 +49,10 @@ pub enum Kind {
     Store,
     /// The address of a PostgreSQL database; may hold a password.
     Postgres,
+    /// `host:port`, several by comma.
+    Brokers,
+    /// What may stand before the name of a topic, so that it stays one.
+    TopicPrefix,
     /// 32 bytes that are never printed.
     MasterKey,
     /// Tables with `name`, `hash` and `role`.
@@ -62,10 +66,11 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "roles",
         kind: Kind::Roles,
-        default: Some("api,projections"),
+        default: Some("api,projections,relay"),
         also: &[],
         effect: "which parts this process runs: api (GraphQL and ingestion), projections (the read \
-                 models); parts that run in processes of their own need PostgreSQL",
+                 models), relay (publishes to Kafka, where kafka.bootstrap_servers is set); api and \
+                 projections in processes of their own need PostgreSQL",
     },
     Key {
         name: "http.listen",
@@ -300,6 +305,51 @@ pub const KEYS: &[Key] = &[
                  event's stream waits in dead letters, the default) or stop (everything waits)",
     },
     Key {
+        name: "kafka.bootstrap_servers",
+        kind: Kind::Brokers,
+        default: None,
+        also: &["KAFKA_BOOTSTRAP_SERVERS"],
+        effect: "host:port of brokers, several by comma: every event of the logs is published to \
+                 them; nothing is without. Of several processes on one log, one publishes and the \
+                 others stand by",
+    },
+    Key {
+        name: "kafka.topic_prefix",
+        kind: Kind::TopicPrefix,
+        default: None,
+        also: &[],
+        effect: "stands before every name of a topic; another one publishes all of the logs to new \
+                 topics",
+    },
+    Key {
+        name: "kafka.partitions",
+        kind: Kind::Count,
+        default: Some("12"),
+        also: &[],
+        effect: "of a topic of events that is made; one that is there keeps those it has",
+    },
+    Key {
+        name: "kafka.retention_hours",
+        kind: Kind::Count,
+        default: Some("168"),
+        also: &[],
+        effect: "how long a topic of events that is made keeps them; the log keeps them for ever",
+    },
+    Key {
+        name: "kafka.batch_bytes",
+        kind: Kind::Bytes,
+        default: Some("1000000"),
+        also: &["KAFKA_BATCH_SIZE"],
+        effect: "the largest batch that is sent to one partition",
+    },
+    Key {
+        name: "relay.lag_budget_ms",
+        kind: Kind::Milliseconds,
+        default: Some("5000"),
+        also: &[],
+        effect: "/ready fails while what is published is further behind",
+    },
+    Key {
         name: "tenant.default",
         kind: Kind::Text,
         default: Some("default"),
@@ -361,8 +411,6 @@ pub const KEYS: &[Key] = &[
 /// Names that deployments of this field set and this release has no use for.
 pub(super) const UNUSED_NAMES: &[&str] = &[
     "KAFKA_ACKS",
-    "KAFKA_BATCH_SIZE",
-    "KAFKA_BOOTSTRAP_SERVERS",
     "KAFKA_RETRIES",
     "KAFKA_SECURITY_PROTOCOL",
     "PULSAR_SERVICE_URL",
@@ -397,6 +445,10 @@ impl Kind {
                             memory: (the stores of this release)"
                 .to_owned(),
             Self::Postgres => "a PostgreSQL address, postgres://user@host:port/database".to_owned(),
+            Self::Brokers => "host:port, several by comma".to_owned(),
+            Self::TopicPrefix => {
+                "at most 40 letters, digits, dots, hyphens and underscores".to_owned()
+            }
             Self::MasterKey => "32 bytes as 64 hexadecimal digits or as base64".to_owned(),
             Self::Tokens => "tables with name, hash (64 hexadecimal digits) and role (reader, \
                              writer, operator), as `freehold token create` prints them"
@@ -456,6 +508,8 @@ impl Kind {
             | Self::Text
             | Self::Store
             | Self::Postgres
+            | Self::Brokers
+            | Self::TopicPrefix
             | Self::MasterKey => Value::String(text.to_owned()),
         };
         self.admits(&value).then_some(value)
@@ -476,6 +530,13 @@ impl Kind {
             (Self::Text, Value::String(text)) => !text.trim().is_empty(),
             (Self::Store, Value::String(text)) => StoreUrl::try_from(text.clone()).is_ok(),
             (Self::Postgres, Value::String(text)) => PostgresUrl::try_from(text.clone()).is_ok(),
+            (Self::Brokers, Value::String(text)) => {
+                text.split(',').all(|one| is_broker(one.trim()))
+            }
+            (Self::TopicPrefix, Value::String(text)) => {
+                let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+                (1..=40).contains(&text.len()) && text.bytes().all(allowed)
+            }
             (Self::MasterKey, Value::String(text)) => Secret::new(text).key_bytes().is_some(),
             (Self::Tokens, Value::Array(tokens)) => {
                 tokens.iter().all(|token| match token.clone().try_into::<super::Token>() {
@@ -495,6 +556,12 @@ impl Kind {
             _ => false,
         }
     }
+}
+
+fn is_broker(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 fn blake3_hex(text: &str) -> bool {

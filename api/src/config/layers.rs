@@ -100,6 +100,15 @@ pub enum ConfigError {
         /// What this process was to run.
         roles: Roles,
     },
+    /// A relay that would do nothing.
+    #[error(
+        "{origin} sets roles to relay, and kafka.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) names \
+         no cluster to publish to; set it"
+    )]
+    NoCluster {
+        /// Where it was found.
+        origin: Origin,
+    },
     /// A secret by itself and in a file, which differ.
     #[error("{first} sets {key}, and so does {second}, to something else; remove one of the two")]
     Twice {
@@ -323,12 +332,16 @@ impl Layers {
             let named = settings.iter().find(|setting: &&Setting| setting.key.name == name);
             named.map_or(Origin::Default, |setting| setting.origin.clone())
         };
+        if config.roles.is_relay_alone() && config.kafka.bootstrap_servers.is_none() {
+            let origin = origin_of("roles");
+            return Err(ConfigErrors(vec![ConfigError::NoCluster { origin }]));
+        }
         if !config.roles.has(Part::Api) && origin_of("http.listen") == Origin::Default {
             config.http.listen.set_port(*ROLES_LISTEN.start());
             config.http.further_ports = ROLES_LISTEN.end() - ROLES_LISTEN.start();
         }
         if !matches!(config.store.url, StoreUrl::Postgres(_)) {
-            if !config.roles.is_all() {
+            if ![Part::Api, Part::Projections].iter().all(|part| config.roles.has(*part)) {
                 let origin = origin_of("roles");
                 return Err(ConfigErrors(vec![ConfigError::Apart { origin, roles: config.roles }]));
             }

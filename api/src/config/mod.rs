@@ -56,6 +56,10 @@ pub struct Config {
     /// What single subscriptions do otherwise.
     #[serde(default)]
     pub subscriptions: Vec<Subscription>,
+    /// The cluster that logs are published to.
+    pub kafka: Kafka,
+    /// What publishes them.
+    pub relay: Relay,
     /// Whose data it is where a request does not say.
     pub tenant: Tenant,
     /// Choices that a tenant's owner makes.
@@ -223,6 +227,28 @@ pub enum OnFailure {
     Stop,
 }
 
+/// `kafka.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    /// `host:port`, several by comma; nothing is published without.
+    pub bootstrap_servers: Option<String>,
+    /// Stands before every name of a topic.
+    pub topic_prefix: Option<String>,
+    /// How many partitions a topic of events gets.
+    pub partitions: usize,
+    retention_hours: u64,
+    /// The largest batch to one partition.
+    pub batch_bytes: usize,
+}
+
+/// `relay.*`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    lag_budget_ms: u64,
+}
+
 /// `tenant.*`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,6 +358,20 @@ impl Config {
 
 impl Projections {
     /// How far a projection may be behind before `/ready` says so.
+    pub fn lag_budget(&self) -> Duration {
+        Duration::from_millis(self.lag_budget_ms)
+    }
+}
+
+impl Kafka {
+    /// How long a topic of events keeps what it gets.
+    pub fn retention(&self) -> Duration {
+        Duration::from_secs(self.retention_hours * 3_600)
+    }
+}
+
+impl Relay {
+    /// How far a relay may be behind before `/ready` says so.
     pub fn lag_budget(&self) -> Duration {
         Duration::from_millis(self.lag_budget_ms)
     }

@@ -11,11 +11,14 @@ pub enum Part {
     Api,
     /// Keeps the read models current.
     Projections,
+    /// Publishes the logs to Kafka, where the configuration names a cluster.
+    Relay,
 }
 
 impl Part {
     /// Every part, with the word for it in the configuration.
-    const ALL: [(&'static str, Self); 2] = [("api", Self::Api), ("projections", Self::Projections)];
+    const ALL: [(&'static str, Self); 3] =
+        [("api", Self::Api), ("projections", Self::Projections), ("relay", Self::Relay)];
 }
 
 /// The roles of a process: the parts that it runs, at least one.
@@ -34,9 +37,9 @@ impl Roles {
         self.0.contains(&part)
     }
 
-    /// Whether the process runs every part.
-    pub fn is_all(&self) -> bool {
-        Part::ALL.iter().all(|(_, part)| self.has(*part))
+    /// Whether the process does nothing but publish.
+    pub(super) fn is_relay_alone(&self) -> bool {
+        self.0.iter().all(|part| *part == Part::Relay)
     }
 
     /// What to write, for messages.

@@ -27,7 +27,12 @@ fn every_default_is_of_its_kind_and_every_key_has_a_field() {
     for key in KEYS {
         let needs_default = !matches!(
             key.kind,
-            Kind::MasterKey | Kind::Tokens | Kind::Postgres | Kind::Subscriptions
+            Kind::MasterKey
+                | Kind::Tokens
+                | Kind::Postgres
+                | Kind::Subscriptions
+                | Kind::Brokers
+                | Kind::TopicPrefix
         );
         assert_eq!(key.default.is_some(), needs_default, "{}", key.name);
         if let Some(text) = key.default {
@@ -98,9 +103,25 @@ fn plain_names_are_understood_and_give_way_to_our_own() {
 }
 
 #[test]
+fn brokers_and_prefixes_are_checked_before_anything_is_published() {
+    let set = |name: &str, text: &str| environment(&[(name, text)]).load();
+    for brokers in ["k:9092", "one.example:9092,[::1]:9093", "10.0.0.1:1, 10.0.0.2:2"] {
+        let loaded = set("KAFKA_BOOTSTRAP_SERVERS", brokers).unwrap();
+        assert_eq!(loaded.config.kafka.bootstrap_servers.as_deref(), Some(brokers));
+    }
+    for wrong in ["k", "k:", ":9092", "k:9092,", "k:99999", "kafka://k:9092", ""] {
+        assert!(set("KAFKA_BOOTSTRAP_SERVERS", wrong).is_err(), "{wrong}");
+    }
+    assert!(set("FREEHOLD__KAFKA__TOPIC_PREFIX", "test.eu-1_").is_ok());
+    for wrong in ["a b", "a/", "", &"x".repeat(41)] {
+        assert!(set("FREEHOLD__KAFKA__TOPIC_PREFIX", wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_name_without_use_in_this_release_is_a_warning() {
-    let loaded = environment(&[("KAFKA_BOOTSTRAP_SERVERS", "k:9092")]).load().unwrap();
-    assert_eq!(loaded.warnings, ["KAFKA_BOOTSTRAP_SERVERS is set; this release has no use for it"]);
+    let loaded = environment(&[("PULSAR_SERVICE_URL", "pulsar://p:6650")]).load().unwrap();
+    assert_eq!(loaded.warnings, ["PULSAR_SERVICE_URL is set; this release has no use for it"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! [`EventStore`] keeps the logs, [`SnapshotStore`] shortcuts to aggregate states, [`KeyVault`] the
 //! keys of people, [`ReadModels`] what queries read, [`DeadLetters`] what could not be handled,
-//! [`Clock`] the time. [`RestoreLog`] and
+//! [`Clock`] the time. [`Publisher`] shows a log to readers elsewhere. [`RestoreLog`] and
 //! [`RestoreKeys`] move what is stored to another store. [`EventCodec`] stands between typed events
 //! and the bytes a store keeps. Adapters implement the traits, one crate a
 //! technology; the suites they must pass are in `tests/contract`.
@@ -15,6 +15,7 @@ mod geometry;
 mod key_vault;
 mod log;
 mod master_key;
+mod publisher;
 mod read_models;
 mod recently_used;
 mod restore;
@@ -39,6 +40,7 @@ pub use log::{
     PayloadCodec, StreamId, StreamVersion, Tag,
 };
 pub use master_key::MasterKey;
+pub use publisher::{PublishError, Published, Publisher};
 pub use read_models::{
     Column, ColumnKind, Commit, Filter, Generation, GenerationId, GenerationState, Key, Mark,
     Nulls, Order, Page, Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial,

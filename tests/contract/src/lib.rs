@@ -17,6 +17,7 @@ pub mod dead_letters;
 pub mod event_store;
 pub mod interposed;
 pub mod key_vault;
+pub mod publisher;
 pub mod read_models;
 pub mod restore_keys;
 pub mod restore_log;
@@ -73,6 +74,7 @@ mod tests {
             include_str!("dead_letters.rs"),
             include_str!("event_store.rs"),
             include_str!("key_vault.rs"),
+            include_str!("publisher.rs"),
             include_str!("read_models.rs"),
             include_str!("restore_keys.rs"),
             include_str!("restore_log.rs"),

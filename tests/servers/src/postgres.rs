@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::tools::{Tool, is_root, require, succeed};
+use crate::tools::{Tool, cache, end_of, is_root, require, succeed};
 
 /// What tests look at, and what a server given by whoever starts them is named by.
 pub const URL: &str = "TEST_POSTGRES_URL";
@@ -298,9 +298,7 @@ impl Private {
         let output = start.stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("{start:?} cannot be started"))?;
         if !output.status.success() {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            let last: Vec<&str> = said.lines().rev().take(5).collect();
-            let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+            let last = end_of(&log);
             bail!("PostgreSQL did not start; the end of its log {}:\n{last}", log.display());
         }
         Ok(())
@@ -369,14 +367,6 @@ fn fetched(release: &str) -> anyhow::Result<PathBuf> {
     let files = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
     let archive = files.into_iter().find(|file| file.extension().is_some_and(|end| end == "txz"));
     archive.with_context(|| format!("no archive in {}; delete it", folder.display()))
-}
-
-/// What is fetched stays here, beside what the clients of `cargo xtask test` fetch.
-fn cache() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    let root = root.context("tests/servers lies two folders below the workspace")?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Ok(root.join(target).join("services/cache"))
 }
 
 /// Unpacks a release where the server's user can read it; says where its programs are.

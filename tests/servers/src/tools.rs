@@ -77,3 +77,18 @@ pub fn succeed(command: &mut Command) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// What is fetched stays here, beside what the clients of `cargo xtask test` fetch.
+pub(crate) fn cache() -> anyhow::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let root = root.context("tests/servers lies two folders below the workspace")?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Ok(root.join(target).join("services/cache"))
+}
+
+/// The last lines of a server's log.
+pub(crate) fn end_of(log: &Path) -> String {
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    last.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
