@@ -1,19 +1,21 @@
-//! One process that runs everything: stores, commands, projections, what requests use.
+//! One process: stores, commands, projections, what requests use.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_ports::{GenerationState, SystemClock};
+use freehold_ports::{GenerationState, ReadModels, SystemClock};
 use freehold_projections::{Failure, Projections, SubscriptionState, models};
+use tokio::task::AbortHandle;
 use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, Part, Roles};
 use crate::http::Check;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
 use crate::relays::Relays;
-use crate::sealed::check_vault;
+use crate::sealed::{check_vault, destroy_again, warn_of_missing_keys};
 use crate::stores::{Stores, StoresError};
 
 /// Everything a process runs.
@@ -26,6 +28,8 @@ pub struct Node {
     pub projections: Arc<Projections>,
     stores: Stores,
     relays: Option<Arc<Relays>>,
+    roles: Roles,
+    looking_for_keys: OnceLock<AbortHandle>,
     lag_budget: Duration,
 }
 
@@ -34,9 +38,16 @@ impl Node {
     pub async fn open(config: &Config) -> Result<Self, StoresError> {
         let relays = Relays::of(config)?.map(Arc::new);
         let stores = Stores::open(config).await?;
-        if let Err(refused) = check_vault(&stores).await {
+        let checked = match check_vault(&stores).await {
+            Ok(()) => destroy_again(&stores).await.map(drop),
+            refused => refused,
+        };
+        if let Err(refused) = checked {
             stores.close().await;
             return Err(refused);
+        }
+        if let Some(left) = stores.keys_left().await {
+            warn!("{left}");
         }
         let clock = Arc::new(SystemClock);
         let options =
@@ -66,21 +77,43 @@ impl Node {
             projections,
             stores,
             relays,
+            roles: config.roles.clone(),
+            looking_for_keys: OnceLock::new(),
             lag_budget: config.projections.lag_budget(),
         })
     }
 
-    /// Makes every projection and relay follow its log.
+    /// Makes every projection follow its log, or look how far others that do so have brought it, and
+    /// every relay; who answers requests looks beside it for keys that are missing.
     pub fn start(&self) {
-        self.projections.start();
+        match self.roles.has(Part::Projections) {
+            true => self.projections.start(),
+            false => self.projections.watch(),
+        }
         if let Some(relays) = &self.relays {
             relays.start(&self.stores);
+        }
+        if !self.roles.has(Part::Api) {
+            return;
+        }
+        let stores = self.stores.clone();
+        let looking = tokio::spawn(async move {
+            if let Err(error) = warn_of_missing_keys(&stores).await {
+                warn!(%error, "nobody looked whether keys of people are missing");
+            }
+        });
+        // Whoever starts again has one that looks already.
+        if let Err(second) = self.looking_for_keys.set(looking.abort_handle()) {
+            second.abort();
         }
     }
 
     /// Ends projections and relays after the page in hand, stores and answers what waits, and gives
     /// the files free.
     pub async fn stop(&self) {
+        if let Some(looking) = self.looking_for_keys.get() {
+            looking.abort();
+        }
         self.projections.stop().await;
         if let Some(relays) = &self.relays {
             relays.stop().await;
@@ -95,6 +128,7 @@ impl Node {
         let models = self.stores.models.clone();
         let clock = self.platform.clock.clone();
         let budget = self.lag_budget;
+        let watches = !self.roles.has(Part::Projections);
         let mut checks = vec![
             Check::new("store", move || {
                 let stores = stores.clone();
@@ -103,35 +137,7 @@ impl Node {
             Check::new("projections", move || {
                 let (projections, models) = (projections.clone(), models.clone());
                 let now = clock.now();
-                async move {
-                    let mut late = Vec::new();
-                    for projection in projections.statuses() {
-                        let name = projection.name;
-                        let lag = projection.live.lag(now);
-                        match &projection.live.state {
-                            SubscriptionState::Failed(failure) => {
-                                late.push(in_short(name, failure));
-                            }
-                            _ if lag > budget => {
-                                late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64()));
-                            }
-                            // While a generation is filled another one may answer.
-                            SubscriptionState::CatchingUp => {
-                                let generations = models.generations(name).await;
-                                let generations = generations.map_err(|error| {
-                                    warn!(%error, "the read models cannot be read");
-                                    "the read models cannot be read; the log of this process says \
-                                     more"
-                                })?;
-                                if !generations.iter().any(|g| g.state == GenerationState::Active) {
-                                    late.push(format!("{name} is being built"));
-                                }
-                            }
-                            _ => {}
-                        }
-                    }
-                    if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
-                }
+                async move { late(&projections, &*models, now, budget, watches).await }
             }),
         ];
         if let Some(relays) = self.relays.clone() {
@@ -143,6 +149,44 @@ impl Node {
         }
         checks
     }
+}
+
+/// Says which projections do not show what happened up to now.
+async fn late(
+    projections: &Projections,
+    models: &dyn ReadModels,
+    now: DateTime<Utc>,
+    budget: Duration,
+    watches: bool,
+) -> Result<(), String> {
+    let mut late = Vec::new();
+    for projection in projections.statuses() {
+        let name = projection.name;
+        let lag = projection.live.lag(now);
+        let answers = async || {
+            let generations = models.generations(name).await.map_err(|error| {
+                warn!(%error, "the read models cannot be read");
+                "the read models cannot be read; the log of this process says more"
+            })?;
+            Ok::<_, String>(generations.iter().any(|g| g.state == GenerationState::Active))
+        };
+        match &projection.live.state {
+            SubscriptionState::Failed(_) if watches && !answers().await? => {
+                late.push(format!("{name} is not built; that is for the role projections"));
+            }
+            SubscriptionState::Failed(failure) => late.push(in_short(name, failure)),
+            _ if lag > budget => late.push(format!("{name} is {:.1} s behind", lag.as_secs_f64())),
+            // While a generation is filled another one may answer.
+            SubscriptionState::CatchingUp if !answers().await? => {
+                late.push(match projection.building.map(|building| building.status.state) {
+                    Some(SubscriptionState::Failed(failure)) => in_short(name, &failure),
+                    _ => format!("{name} is being built"),
+                });
+            }
+            _ => {}
+        }
+    }
+    if late.is_empty() { Ok(()) } else { Err(late.join("; ")) }
 }
 
 /// A failure without what stands in the log of this process: the error may quote an event.

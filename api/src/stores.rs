@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    EventCodec, EventStore, KeyVault, LogName, ReadError, ReadModels, RestoreKeys, RestoreLog,
-    SnapshotStore, SystemClock, VaultError,
+    CodecError, EventCodec, EventStore, KeyVault, LogName, ReadError, ReadModels, RestoreKeys,
+    RestoreLog, SnapshotStore, SystemClock, VaultError,
 };
 use freehold_postgres::{
     Database, OpenError as PostgresError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
@@ -15,6 +15,7 @@ use freehold_sqlite::{LogOptions, OpenError, SqliteEventStore, SqliteKeyVault, S
 use tracing::warn;
 
 use crate::config::{Config, MasterKey, MasterKeyError, PostgresUrl, StoreUrl};
+use crate::sealed::holds_sealed;
 
 /// The logs of every store; it may hold others, of applications that were imported.
 pub const LOGS: [LogName; 2] = [LogName::DOMAIN, LogName::INTERACTIONS];
@@ -54,6 +55,7 @@ enum Backing {
     Postgres {
         databases: Vec<Database>,
         log: Arc<PostgresEventStore>,
+        vault: Arc<PostgresKeyVault>,
     },
 }
 
@@ -102,13 +104,29 @@ pub enum StoresError {
     Read(#[from] ReadError),
     /// Nothing opens what is sealed in the log.
     #[error(
-        "the log holds personal values, and the vault not one key that opens them: the log was \
-         imported without its keys, or store.keys_url names another database than before. Bring \
-         them with `freehold keys import`, from a file that `freehold keys export` wrote where \
-         they are, or name the database that has them; if they are lost for good, see `freehold \
-         keys give-up --help`"
+        "the log holds personal values, and the vault not one key that opens them: {likely}. If \
+         the log was imported without its keys, bring them with `freehold keys import`, from a \
+         file that `freehold keys export` wrote where they are; if they are lost for good, see \
+         `freehold keys give-up --help`"
     )]
-    NoKeys,
+    NoKeys {
+        /// Where they probably are.
+        likely: String,
+    },
+    /// The folder has a log and no file of keys.
+    #[error(
+        "there is no keys.sqlite beside the log in {}, which holds the keys of people: put it back \
+         from the backup of the folder; without one, `freehold keys import` makes it from a file \
+         of `freehold keys export`",
+        .0.display()
+    )]
+    NoVault(PathBuf),
+    /// The read models cannot be read.
+    #[error(transparent)]
+    ReadModels(#[from] freehold_projections::ReadError),
+    /// An event that tells of an erasure cannot be read.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
 }
 
 impl Stores {
@@ -120,6 +138,9 @@ impl Stores {
 
     /// Opens everything to read and write, with further logs, which are made if they are not there.
     pub async fn open_with(config: &Config, further: &[LogName]) -> Result<Self, StoresError> {
+        if let StoreUrl::Sqlite(folder) = &config.store.url {
+            check_vault_is_there(folder).await?;
+        }
         let stores = Self::open_to_restore(config, further).await?;
         if let Some(keys) = &stores.keys {
             let apart = match &stores.backing {
@@ -182,6 +203,9 @@ impl Stores {
         let master_key = MasterKey::obtain(config)?;
         let logs = all_logs(SqliteEventStore::logs_in(folder)?);
         let log = Arc::new(SqliteEventStore::open_read_only(folder, logs.clone())?);
+        if !folder.join("keys.sqlite").exists() {
+            return Err(StoresError::NoVault(folder.to_owned()));
+        }
         let vault = Arc::new(SqliteKeyVault::open_read_only(folder, master_key.bytes())?);
         let models = Arc::new(SqliteReadModels::open(folder)?);
         Ok(Self::of_sqlite(logs, log, vault, models))
@@ -272,11 +296,12 @@ impl Stores {
             snapshots: log.clone(),
             vault: vault.clone(),
             keys: Some(vault.clone()),
-            codec: EventCodec::new(vault),
+            codec: EventCodec::new(vault.clone()),
             models: Arc::new(models),
             backing: Backing::Postgres {
                 databases: [Some(database), keys].into_iter().flatten().collect(),
                 log,
+                vault,
             },
         }
     }
@@ -298,6 +323,40 @@ impl Stores {
         })
     }
 
+    /// That the vault has no key, and where they probably are.
+    pub(crate) fn no_keys(&self) -> StoresError {
+        let likely = match &self.backing {
+            Backing::Postgres { databases, .. } if databases.len() > 1 => {
+                "store.keys_url names another database than before, or one whose keys were not \
+                 restored; name the one that has them, or restore it from its backup"
+            }
+            Backing::Postgres { .. } => {
+                "store.keys_url named the database that has them, or they were not restored; set \
+                 it again, or restore the tables data_key and vault from the backup"
+            }
+            Backing::Memory | Backing::Sqlite { .. } => LOST_FILE,
+        };
+        StoresError::NoKeys { likely: likely.to_owned() }
+    }
+
+    /// Whether the log's database holds keys though store.keys_url names another one, in words.
+    pub(crate) async fn keys_left(&self) -> Option<&'static str> {
+        let Backing::Postgres { databases, vault, .. } = &self.backing else { return None };
+        let [log, _, ..] = &databases[..] else { return None };
+        match vault.are_left_in(log).await {
+            Ok(false) => None,
+            Ok(true) => Some(
+                "store.keys_url names the database of the keys, and that of the log still holds \
+                 some: whoever is erased from now on can be read with them. When `freehold doctor` \
+                 finds nothing else, and no process runs, remove them there: TRUNCATE data_key, vault",
+            ),
+            Err(error) => {
+                warn!(%error, "nobody looked whether keys are left in the database of the log");
+                None
+            }
+        }
+    }
+
     /// What in the logs contradicts itself, in words; reads everything.
     pub async fn check_integrity(&self) -> Result<Vec<String>, ReadError> {
         match &self.backing {
@@ -309,7 +368,7 @@ impl Stores {
 
     /// Whether this process can write, in words for everybody; the log has the rest.
     pub(crate) async fn check(&self) -> Result<(), String> {
-        if let Backing::Postgres { databases, log } = &self.backing {
+        if let Backing::Postgres { databases, log, .. } = &self.backing {
             for (database, key) in databases.iter().zip(["store.url", "store.keys_url"]) {
                 database.check().await.map_err(|error| {
                     warn!(key, %error, "a database cannot be used");
@@ -344,7 +403,7 @@ impl Stores {
                     warn!(%error, "the write-ahead log of the read models was not emptied");
                 }
             }
-            Backing::Postgres { log, databases } => {
+            Backing::Postgres { log, databases, .. } => {
                 log.close().await;
                 for database in databases {
                     database.close().await;
@@ -449,6 +508,24 @@ async fn check_replica(
     let Some(replica) = replica else { return Ok(()) };
     let checked = log.check_replica(&replica).await;
     checked.map_err(|source| StoresError::Postgres { key: "store.read_url", source })
+}
+
+const LOST_FILE: &str = "stop, and put keys.sqlite back from the backup of the folder";
+
+/// Whether the keys are there for a log that holds sealed values, before a new vault is made.
+async fn check_vault_is_there(folder: &Path) -> Result<(), StoresError> {
+    if folder.join("keys.sqlite").exists() || !folder.join("log.sqlite").exists() {
+        return Ok(());
+    }
+    let opened = SqliteEventStore::logs_in(folder)
+        .and_then(|logs| SqliteEventStore::open_read_only(folder, all_logs(logs)));
+    match opened {
+        Ok(log) if holds_sealed(&log).await? => {
+            Err(StoresError::NoKeys { likely: LOST_FILE.to_owned() })
+        }
+        // What cannot be opened, or must be migrated first, is looked at when everything is opened.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn check_folder(folder: &Path) -> Result<(), StoresError> {

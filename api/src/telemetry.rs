@@ -102,6 +102,10 @@ fn describe() {
     seconds("freehold_http_request_duration_seconds", "Time until an answer began");
     describe_gauge!("freehold_http_connections", "Open connections");
     describe_counter!("freehold_http_connections_refused_total", "Connections answered 503");
+    describe_counter!(
+        "freehold_keys_destroyed_again_total",
+        "Keys that were alive at a start though the log says they were destroyed"
+    );
     describe_counter!("freehold_panics_total", "Panics that were caught");
     describe_counter!("freehold_graphql_operations_total", "Operations by kind and outcome");
     describe_gauge!("freehold_graphql_subscriptions", "Subscriptions running");

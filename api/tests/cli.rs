@@ -87,6 +87,20 @@ fn serve_refuses_to_be_open_to_others() {
 }
 
 #[test]
+fn serve_refuses_roles_that_there_are_not_and_those_that_need_other_processes() {
+    for (roles, told) in [
+        ("api,projection", "one or more of api, projections, relay"),
+        ("", "one or more of api, projections, relay"),
+        ("projections", "let store.url (DATABASE_URL, --store) name a PostgreSQL database"),
+    ] {
+        let output = run(&["serve", "--store", "memory:", "--roles", roles]);
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        assert!(err(&output).contains("--roles sets roles to"), "{}", err(&output));
+        assert!(err(&output).contains(told), "{}", err(&output));
+    }
+}
+
+#[test]
 fn serve_says_when_its_port_is_taken() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let output =

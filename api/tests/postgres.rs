@@ -72,7 +72,11 @@ impl Serving {
     }
 
     fn start_telling(store: &str, log: Stdio) -> Self {
-        let mut command = freehold(store, &["serve", "--listen", "127.0.0.1:0"]);
+        Self::start_with(store, &["--listen", "127.0.0.1:0"], log)
+    }
+
+    fn start_with(store: &str, arguments: &[&str], log: Stdio) -> Self {
+        let mut command = freehold(store, &[&["serve"], arguments].concat());
         let child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut process = Running(child);
         let mut first = String::new();
@@ -412,6 +416,71 @@ fn of_two_servers_one_is_killed_under_load_and_the_other_goes_on() {
         let (status, answer) = send(left, reference).unwrap();
         assert_eq!((status, &answer["items"][0]["change"]), (202, &json!("unchanged")), "{answer}");
     }
+    verify(&store);
+}
+
+/// One process answers, others keep the read models: none, then one, then three, of which the first
+/// is killed. Nothing is lost or repeated, and who answers knows how far the others are.
+#[test]
+#[ignore = "set TEST_POSTGRES_URL"]
+fn parts_run_in_processes_of_their_own_and_come_and_go_under_load() {
+    let schema = Schema::new();
+    let store = schema.url();
+    let start = |roles| {
+        let serving = ["--roles", roles, "--listen", "127.0.0.1:0"];
+        Serving::start_with(&store, &serving, Stdio::null())
+    };
+    let api = start("api");
+    let not_ready = api.wait_until_ready(false);
+    assert_eq!(not_ready["checks"][0]["ok"], json!(true), "{not_ready}");
+    let began = Instant::now();
+    while !api.wait_until_ready(false).to_string().contains("listings is not built; that is for") {
+        assert!(began.elapsed() < SOON);
+    }
+    let send = |reference: &str| {
+        let item = json!({"property_id": reference, "data": {"price": 2000, "beds": 2}});
+        let (status, answer) = api.ask("POST", "/api/events/property", &item.to_string()).unwrap();
+        assert_eq!(status, 202, "{answer}");
+        answer["position"].clone()
+    };
+    send("before-anybody");
+    assert!(rows(&store, &["projection", "list"]).is_empty(), "who only answers builds nothing");
+
+    let mut first = start("projections");
+    assert_eq!(first.ask("POST", "/graphql", "{}").unwrap().0, 404);
+    assert_eq!(first.ask("POST", "/api/events/property", "{}").unwrap().0, 404);
+    first.wait_until_ready(true);
+    api.wait_until_ready(true);
+    let watched = api.metric("freehold_subscription_standing_by{").into_iter();
+    assert_eq!(watched.map(|(_, value)| value).sum::<f64>(), 5.0);
+
+    let stop = AtomicBool::new(false);
+    let (sent, others) = std::thread::scope(|scope| {
+        let (send, stop) = (&send, &stop);
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                scope.spawn(move || {
+                    let until_stopped = (0..).take_while(|_| !stop.load(Ordering::Relaxed));
+                    until_stopped.map(|n| send(&format!("load-{sender}-{n}"))).count()
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_secs(1));
+        let others = [start("projections"), start("projections")];
+        std::thread::sleep(Duration::from_secs(1));
+        first.kill();
+        std::thread::sleep(Duration::from_secs(4));
+        stop.store(true, Ordering::Relaxed);
+        (senders.into_iter().map(|sender| sender.join().unwrap()).sum::<usize>(), others)
+    });
+    assert!(sent > 50, "{sent} sent");
+    let last = send("the-last-one");
+    api.wait_until_ready(true);
+    let reached = format!(
+        "{{ listings(minPosition: {last}, filter: {{ statuses: [DRAFT] }}) {{ totalCount }} }}"
+    );
+    assert_eq!(api.query(&reached)["listings"]["totalCount"], sent + 2);
+    others.iter().for_each(|other| _ = other.wait_until_ready(true));
     verify(&store);
 }
 

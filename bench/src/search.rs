@@ -12,7 +12,7 @@ use freehold::graphql::{Limits, Schema, schema};
 use freehold::platform::Caller;
 use freehold_domain::property::ListingStatus;
 use freehold_domain::{AreaUnit, PropertyId};
-use freehold_ports::{GlobalPosition, ReadModels, RowChange, StreamVersion, TableChanges};
+use freehold_ports::{Commit, GlobalPosition, ReadModels, RowChange, StreamVersion, TableChanges};
 use freehold_projections::models::listing::{ListingRow, Listings};
 use freehold_projections::{Json, Projection as _, TypedRow as _};
 use hdrhistogram::Histogram;
@@ -170,7 +170,7 @@ async fn fill(models: &dyn ReadModels, listings: u64) -> anyhow::Result<()> {
         let changes = (from..to).map(|number| RowChange::Put(row(number).to_row())).collect();
         let changes = vec![TableChanges { table: ListingRow::TABLE, changes }];
         let (from, to) = (GlobalPosition(from), GlobalPosition(to));
-        models.commit(generation.clone(), from, to, changes).await?;
+        models.commit(Commit::moving(generation.clone(), from, to, changes)).await?;
     }
     models.prepare(generation.clone()).await?;
     models.activate(generation).await?;

@@ -215,8 +215,8 @@ pub enum CommandError<R: Refusal> {
         /// The id.
         command_id: CommandId,
     },
-    /// The log's queue is full.
-    #[error("too much is being written; send again after {} ms", retry_after.as_millis())]
+    /// Too many wait to write to the log, or to read streams.
+    #[error("too many requests wait; try again after {} ms", retry_after.as_millis())]
     Overloaded {
         /// How long to wait.
         retry_after: Duration,
@@ -248,7 +248,10 @@ pub enum CommandError<R: Refusal> {
 
 impl<R: Refusal> From<ReadError> for CommandError<R> {
     fn from(error: ReadError) -> Self {
-        Self::Unavailable(error)
+        match error {
+            ReadError::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            error => Self::Unavailable(error),
+        }
     }
 }
 

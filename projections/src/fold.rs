@@ -1,12 +1,16 @@
 //! Folding a page of events: find the rows, apply, say what changed.
 
+use std::collections::{HashMap, HashSet};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use freehold_ports::{
-    EventCodec, GenerationId, GlobalPosition, ReadModelError, ReadModels, RecordedEvent,
+    EventCodec, Fault, GenerationId, ReadModelError, ReadModels, RecordedEvent, StreamId,
     TableChanges,
 };
 
+use crate::blame::{self, FoldFailure};
+use crate::parking::{Parking, Permit};
 use crate::{ApplyError, DecodeEvent, MalformedRow, ProjectedEvent, Projection, Rows};
 
 /// How many bytes the rows of a table may take, roughly, that stay in memory between pages. What
@@ -28,32 +32,29 @@ pub struct Folder<P: Projection> {
     rows: Rows,
 }
 
+/// How a page is folded.
+#[derive(Clone, Debug)]
+pub(crate) enum Run {
+    /// Up to the first event that cannot be handled.
+    First,
+    /// Over events that cannot be handled, as far as their streams may be parked. Each row is
+    /// looked at before it counts, so that one that no store takes is its event's fault.
+    Last(Arc<Permit>),
+}
+
 /// What a page did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Folded {
     /// Changes to write, of the events before a failure.
     pub changes: Vec<TableChanges>,
     /// How many events were applied.
     pub applied: usize,
-    /// The event that could not be applied, if there was one; everything after it waits.
+    /// Events that could not be applied and whose streams are to be parked.
+    pub parked: Vec<FoldFailure>,
+    /// How many events were passed over because they wait behind a parked one.
+    pub waiting: HashMap<StreamId, u64>,
+    /// The event that ended the page; everything from it on waits.
     pub failure: Option<FoldFailure>,
-}
-
-/// An event that could not be applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoldFailure {
-    /// Its position.
-    pub position: GlobalPosition,
-    /// Its type.
-    pub event_type: Arc<str>,
-    /// What is wrong, for an operator.
-    pub reason: String,
-}
-
-impl FoldFailure {
-    pub(crate) fn of(recorded: &RecordedEvent, reason: String) -> Self {
-        Self { position: recorded.position, event_type: recorded.event_type.clone(), reason }
-    }
 }
 
 /// Why a page could not be folded at all; trying again may help.
@@ -97,81 +98,118 @@ impl<P: Projection> Folder<P> {
         generation: &GenerationId,
         codec: &EventCodec,
         page: &[RecordedEvent],
+        parking: &Parking,
+        run: &Run,
     ) -> Result<Folded, FoldError> {
-        let (events, mut failure) = self.decode(codec, page);
-        let mut applied = 0;
+        let turns = decode::<P>(codec, page, parking, run);
+        let mut folded = Folded::default();
+        let mut parked: HashSet<&StreamId> = HashSet::new();
         let mut sights = 0;
-        for (at, (recorded, event)) in page.iter().zip(&events).enumerate() {
+        for (at, (recorded, turn)) in page.iter().zip(&turns).enumerate() {
+            let mut failure = match turn {
+                Turn::Wait => {
+                    folded.wait(recorded);
+                    continue;
+                }
+                _ if !parked.is_empty() && parked.contains(&recorded.stream) => {
+                    folded.wait(recorded);
+                    continue;
+                }
+                Turn::Fail(failure) => Some((**failure).clone()),
+                Turn::Apply(_) => None,
+            };
             let mut fetches = 0;
-            let outcome = loop {
-                match self.apply(recorded, event) {
-                    Err(ApplyError::Missing(_)) if fetches < MAX_FETCHES_PER_EVENT => {
+            while let (Turn::Apply(event), None) = (turn, &failure) {
+                match self.apply(recorded, event, run) {
+                    Outcome::Applied => break,
+                    Outcome::Lacks if fetches < MAX_FETCHES_PER_EVENT => {
                         sights += 1;
                         fetches += 1;
                         let ahead = if sights <= FAR_SIGHTS { page.len() } else { SHORT_SIGHT };
-                        let (recorded, events) = (page.iter().skip(at + 1), events.iter());
-                        self.discover(recorded.zip(events.skip(at + 1)).take(ahead));
+                        let later = page.iter().zip(&turns).skip(at + 1);
+                        self.discover(later.take(ahead), &parked);
                         self.fetch_asked(models, generation).await?;
                     }
-                    outcome => break outcome,
+                    Outcome::Lacks => {
+                        self.rows.take_asked();
+                        let reason =
+                            format!("asked for further rows {MAX_FETCHES_PER_EVENT} times");
+                        failure = Some(FoldFailure::of(recorded, Fault::Permanent, reason));
+                    }
+                    Outcome::Failed(fault, reason) => {
+                        failure = Some(FoldFailure::of(recorded, fault, reason));
+                    }
                 }
-            };
-            match outcome {
-                Ok(()) => applied += 1,
-                Err(error) => {
-                    let reason = match error {
-                        ApplyError::Missing(_) => {
-                            format!("asked for further rows {MAX_FETCHES_PER_EVENT} times")
-                        }
-                        ApplyError::Impossible(reason) => reason,
-                    };
-                    failure = Some(FoldFailure::of(recorded, reason));
+            }
+            match (failure, run) {
+                (None, _) => folded.applied += 1,
+                (Some(failure), Run::Last(permit)) if permit.parks(&failure, parked.len()) => {
+                    parked.insert(&recorded.stream);
+                    folded.parked.push(failure);
+                }
+                (failure, _) => {
+                    folded.failure = failure;
                     break;
                 }
             }
         }
-        let changes = self.rows.take_changes();
+        folded.changes = self.rows.take_changes();
         self.rows.age(BYTES_KEPT);
-        Ok(Folded { changes, applied, failure })
-    }
-
-    /// Decodes up to the first event that cannot be decoded.
-    fn decode(
-        &self,
-        codec: &EventCodec,
-        page: &[RecordedEvent],
-    ) -> (Vec<P::Event>, Option<FoldFailure>) {
-        let mut events = Vec::with_capacity(page.len());
-        for recorded in page {
-            match P::Event::decode(codec, recorded) {
-                Ok(event) => events.push(event),
-                Err(error) => return (events, Some(FoldFailure::of(recorded, error.to_string()))),
-            }
-        }
-        (events, None)
+        Ok(folded)
     }
 
     /// Applies one event, all of it or nothing.
-    fn apply(&mut self, recorded: &RecordedEvent, event: &P::Event) -> Result<(), ApplyError> {
-        let outcome = self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows);
+    fn apply(&mut self, recorded: &RecordedEvent, event: &P::Event, run: &Run) -> Outcome {
+        let applied = self.try_apply(recorded, event);
         // Whatever it answered, what it did without a row that it asked for does not count.
-        let outcome = if self.rows.lacks_some() { Err(crate::Missing.into()) } else { outcome };
+        let outcome = match applied {
+            _ if self.rows.lacks_some() => Outcome::Lacks,
+            Err(panic) => Outcome::Failed(Fault::Panic, blame::panicked(&*panic)),
+            Ok(Err(ApplyError::Missing(_))) => Outcome::Lacks,
+            Ok(Err(ApplyError::Impossible(reason))) => Outcome::Failed(Fault::Permanent, reason),
+            Ok(Ok(())) => match run {
+                Run::First => Outcome::Applied,
+                Run::Last(_) => match self.rows.check_event() {
+                    Ok(()) => Outcome::Applied,
+                    Err(error) => Outcome::Failed(Fault::Permanent, blame::unfit(&error)),
+                },
+            },
+        };
         match &outcome {
-            Ok(()) => self.rows.keep_event(),
-            Err(_) => self.rows.forget_event(),
+            Outcome::Applied => self.rows.keep_event(),
+            Outcome::Lacks | Outcome::Failed(..) => self.rows.forget_event(),
         }
         outcome
+    }
+
+    /// What a panic leaves half done is forgotten with the event.
+    fn try_apply(
+        &mut self,
+        recorded: &RecordedEvent,
+        event: &P::Event,
+    ) -> std::thread::Result<Result<(), ApplyError>> {
+        let (projection, rows) = (&self.projection, &mut self.rows);
+        let event = ProjectedEvent { recorded, event };
+        panic::catch_unwind(AssertUnwindSafe(|| projection.apply(event, rows)))
     }
 
     /// Runs events up to the first row each of them misses, so that all of those are fetched at
     /// once. What an event writes that misses none is seen by those after it: a row that is made
     /// in a page names the rows of later events too.
-    fn discover<'a>(&mut self, events: impl Iterator<Item = (&'a RecordedEvent, &'a P::Event)>) {
-        for (recorded, event) in events {
+    fn discover<'a>(
+        &mut self,
+        turns: impl Iterator<Item = (&'a RecordedEvent, &'a Turn<P::Event>)>,
+        parked: &HashSet<&StreamId>,
+    ) {
+        for (recorded, turn) in turns {
+            let Turn::Apply(event) = turn else { continue };
+            if !parked.is_empty() && parked.contains(&recorded.stream) {
+                continue;
+            }
             // What it says is for the real run: here only the rows it asks for count.
-            match self.projection.apply(ProjectedEvent { recorded, event }, &mut self.rows) {
-                Ok(()) => self.rows.guess_event(),
-                Err(_) => self.rows.forget_event(),
+            match self.try_apply(recorded, event) {
+                Ok(Ok(())) => self.rows.guess_event(),
+                Ok(Err(_)) | Err(_) => self.rows.forget_event(),
             }
         }
         self.rows.forget_guesses();
@@ -188,4 +226,64 @@ impl<P: Projection> Folder<P> {
         }
         Ok(())
     }
+}
+
+/// What is to be done with an event of a page.
+enum Turn<E> {
+    /// It is applied.
+    Apply(E),
+    /// It cannot be decoded.
+    Fail(Box<FoldFailure>),
+    /// It waits behind a parked one.
+    Wait,
+}
+
+/// What applying an event came to.
+enum Outcome {
+    Applied,
+    /// It asked for rows that are not at hand.
+    Lacks,
+    Failed(Fault, String),
+}
+
+impl Folded {
+    fn wait(&mut self, recorded: &RecordedEvent) {
+        match self.waiting.get_mut(&recorded.stream) {
+            Some(waiting) => *waiting += 1,
+            None => {
+                self.waiting.insert(recorded.stream.clone(), 1);
+            }
+        }
+    }
+}
+
+/// Decodes what is not parked; the first run up to the first event that cannot be decoded.
+fn decode<P: Projection>(
+    codec: &EventCodec,
+    page: &[RecordedEvent],
+    parking: &Parking,
+    run: &Run,
+) -> Vec<Turn<P::Event>> {
+    let some_parked = !parking.is_empty();
+    let mut turns = Vec::with_capacity(page.len());
+    for recorded in page {
+        if some_parked && parking.holds(recorded) {
+            turns.push(Turn::Wait);
+            continue;
+        }
+        let decoded = panic::catch_unwind(AssertUnwindSafe(|| P::Event::decode(codec, recorded)));
+        let (fault, reason) = match decoded {
+            Ok(Ok(event)) => {
+                turns.push(Turn::Apply(event));
+                continue;
+            }
+            Ok(Err(error)) => (Fault::Permanent, blame::undecodable(&error)),
+            Err(panic) => (Fault::Panic, blame::panicked(&*panic)),
+        };
+        turns.push(Turn::Fail(Box::new(FoldFailure::of(recorded, fault, reason))));
+        if matches!(run, Run::First) {
+            break;
+        }
+    }
+    turns
 }

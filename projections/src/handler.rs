@@ -1,6 +1,7 @@
 //! What a subscription feeds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_ports::{EventFilter, EventPage, GlobalPosition, LogName, StoreFailure};
@@ -20,7 +21,7 @@ pub trait Handler: Send {
     /// The log it follows.
     fn log(&self) -> LogName;
 
-    /// The events it wants to see; one of them that it cannot handle stops it.
+    /// The events it wants to see; one of them that it cannot handle parks its stream or stops it.
     fn filter(&self) -> EventFilter;
 
     /// The position up to which every effect is stored; the next page begins behind it.
@@ -54,6 +55,16 @@ pub trait Handler: Send {
 
     /// Stores also what `settle` may put off: following ends or pauses here.
     async fn end(&mut self) -> Result<GlobalPosition, HandleError>;
+
+    /// How many streams it has parked because it cannot handle an event of theirs.
+    fn parked(&self) -> usize {
+        0
+    }
+
+    /// After what time it wants to be settled again, if that is sooner than now and then.
+    fn settle_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Why a handler did not go on.

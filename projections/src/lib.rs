@@ -7,10 +7,12 @@
 //! A [`Subscription`] feeds a [`Handler`] with the pages of a log; a [`Relay`] is one. [`Projections`] keeps every
 //! projection current, rebuilds it beside the old model, swaps, rolls back and verifies.
 
+mod blame;
 mod column;
 mod fold;
 mod handler;
 pub mod models;
+mod parking;
 mod projection;
 mod projections;
 mod projector;
@@ -21,9 +23,11 @@ mod subscription;
 mod typed_row;
 mod verify;
 
+pub use blame::FoldFailure;
 pub use column::{ColumnValue, Json};
-pub use fold::{FoldFailure, Folded, Folder};
+pub use fold::{Folded, Folder};
 pub use handler::{HandleError, Handler};
+pub use parking::FailurePolicy;
 pub use projection::{ApplyError, DecodeEvent, ProjectedEvent, Projection};
 pub use projections::{Building, Phase, ProjectionError, ProjectionStatus, Projections, Rebuild};
 pub use read::{ReadError, TypedPage, find, query};

@@ -7,7 +7,8 @@ use crate::{Missing, Rows};
 
 /// Folds events into rows; can be rebuilt from nothing.
 ///
-/// Pure: the same events give the same rows, in pages of any size. No clock, no randomness, no
+/// Pure: the same events give the same rows, in pages of any size, and whatever the order in which
+/// different streams come: a parked stream is folded later than others. No clock, no randomness, no
 /// reads besides [`Rows`], and no keys: a personal text reaches a row only as the
 /// [`SealedText`](freehold_ports::SealedText) that stands in its place.
 pub trait Projection: Send + Sync + 'static {
@@ -23,7 +24,7 @@ pub trait Projection: Send + Sync + 'static {
     /// The log it reads.
     fn log(&self) -> LogName;
 
-    /// The events it wants to see; one of them that it cannot handle stops it.
+    /// The events it wants to see; one of them that it cannot handle parks its stream.
     fn filter(&self) -> EventFilter;
 
     /// The tables it fills.
@@ -76,7 +77,8 @@ pub enum ApplyError {
     /// It asked for a row that is not loaded yet; the engine loads it and applies it again.
     #[error("a row is not loaded yet")]
     Missing(#[from] Missing),
-    /// It does not fit what the rows say.
+    /// It does not fit what the rows say. The text is kept and listed: it names no value of the
+    /// event but ids.
     #[error("{0}")]
     Impossible(String),
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     Clock, EventCodec, EventStore, Generation, GenerationId, GenerationState, GlobalPosition,
-    LogName, ReadModelError, ReadModels,
+    LetterId, LogName, ReadModelError, ReadModels, RetryPace, Tried,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,7 +21,10 @@ use tracing::{info, warn};
 use crate::projector::{AnyProjection, Fills};
 use crate::subscription::{Ended, Follower, Orders, Until, wait_for};
 use crate::verify::{Verification, verify};
-use crate::{Failure, HandleError, NotReached, Projection, SubscriptionState, SubscriptionStatus};
+use crate::{
+    Failure, FailurePolicy, HandleError, NotReached, Projection, SubscriptionState,
+    SubscriptionStatus,
+};
 
 /// How long to wait before trying again to bring a projection up.
 const RETRY: Duration = Duration::from_secs(1);
@@ -45,6 +48,7 @@ pub(crate) struct Engine {
     pub(crate) models: Arc<dyn ReadModels>,
     pub(crate) codec: EventCodec,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) policy: Arc<FailurePolicy>,
 }
 
 /// One projection and what is done with it.
@@ -135,6 +139,9 @@ pub enum ProjectionError {
     /// The read models did not do it.
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
+    /// What is parked changes all the time.
+    #[error("dead letters of {0} are being tried again; verify it when that is done")]
+    Retrying(&'static str),
     /// The work ended by a defect.
     #[error("it ended unexpectedly; the log says why")]
     Ended,
@@ -148,7 +155,15 @@ impl Projections {
         codec: EventCodec,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { engine: Engine { store, models, codec, clock }, kept: BTreeMap::new() }
+        let policy = Arc::default();
+        Self { engine: Engine { store, models, codec, clock, policy }, kept: BTreeMap::new() }
+    }
+
+    /// What becomes of events that cannot be handled, in the projections added from here on.
+    #[must_use]
+    pub fn under(mut self, policy: FailurePolicy) -> Self {
+        self.engine.policy = Arc::new(policy);
+        self
     }
 
     /// Adds a projection; the last one of a name counts.
@@ -172,7 +187,21 @@ impl Projections {
     /// filled it, the projection only says so, until it is [rebuilt](Self::rebuild) or
     /// [rolled back](Self::roll_back).
     pub fn start(&self) {
-        self.kept.values().for_each(Kept::start);
+        self.follow(false);
+    }
+
+    /// Makes every projection look how far other processes have brought it, without doing any of
+    /// their work, also where none does it: statuses and waits are answered as after
+    /// [`start`](Self::start).
+    pub fn watch(&self) {
+        self.follow(true);
+    }
+
+    fn follow(&self, watch: bool) {
+        for kept in self.kept.values() {
+            kept.orders.send_modify(|orders| orders.watch = watch);
+            kept.start();
+        }
     }
 
     /// Ends every projection after the page in hand.
@@ -259,6 +288,17 @@ impl Projections {
         task.await.map_err(|_| ProjectionError::Ended)?
     }
 
+    /// What trying a letter again would come to: of its stream, the first 1,000 events that wait.
+    /// Nothing is stored. None if no stream of that projection is parked so.
+    pub async fn try_letter(&self, letter: &LetterId) -> Result<Option<Tried>, ProjectionError> {
+        let kept = self.kept(&letter.generation.projection)?;
+        let parked = kept.engine.models.parked(&letter.generation).await?;
+        let Some(letter) = parked.into_iter().find(|parked| parked.id == *letter) else {
+            return Ok(None);
+        };
+        Ok(Some(kept.projection.clone().try_letter(kept.engine.clone(), letter).await?))
+    }
+
     fn kept(&self, name: &str) -> Result<&Arc<Kept>, ProjectionError> {
         self.kept.get(name).ok_or_else(|| ProjectionError::Unknown(name.to_owned()))
     }
@@ -329,8 +369,9 @@ impl Kept {
 
     /// Keeps the projection current until it is told to stop.
     async fn live(self: Arc<Self>) {
+        let watches = self.orders.borrow().watch;
         let mut attempts = 0;
-        while let Err(error) = self.bring_up().await {
+        while !watches && let Err(error) = self.bring_up().await {
             attempts += 1;
             warn!(projection = self.name(), %error, attempts, "not brought up, trying again");
             let error = error.to_string();
@@ -345,7 +386,7 @@ impl Kept {
                 break;
             }
         }
-        let handler = self.handler(Fills::Active);
+        let handler = self.handler(if watches { Fills::Nothing } else { Fills::Active });
         let (orders, status) = (self.orders.subscribe(), self.live.clone());
         let mut follower = self.follower(handler, orders, status);
         follower.follow_and_retry(Until::Stopped).await;
@@ -388,6 +429,13 @@ impl Kept {
             if phase == Phase::Filling {
                 fill.phase.send_replace(Phase::Preparing);
                 self.engine.models.prepare(generation.clone()).await?;
+            }
+        }
+        if self.order_parked(&generation).await? {
+            match follower.follow_and_retry(Until::CaughtUp).await {
+                Ended::There => {}
+                Ended::Stopped => return Ok(()),
+                Ended::Gone => return Err(HandleError::Gone.into()),
             }
         }
         // Another process may have filled it too, and be through.
@@ -488,11 +536,12 @@ impl Kept {
         let orders = watch::Sender::new(Orders::default());
         let handler = self.handler(Fills::One(generation.clone()));
         let mut follower = self.follower(handler, orders.subscribe(), fill.status.clone());
-        follower.follow(Until::CaughtUp).await?;
+        follow_on(&mut follower, Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Preparing);
         self.engine.models.prepare(generation.clone()).await?;
         fill.phase.send_replace(Phase::CatchingUp);
-        follower.follow(Until::CaughtUp).await?;
+        self.order_parked(generation).await?;
+        follow_on(&mut follower, Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Swapping);
         // While the live subscription still runs: dropping large tables takes time.
         let generations = self.engine.models.generations(self.name()).await?;
@@ -523,7 +572,7 @@ impl Kept {
             match self.engine.models.activate(generation.clone()).await {
                 Err(ReadModelError::Behind { checkpoint, .. }) if stood_at != Some(checkpoint) => {
                     stood_at = Some(checkpoint);
-                    if follower.follow(Until::CaughtUp).await?.is_some() {
+                    if follow_on(follower, Until::CaughtUp).await?.is_some() {
                         continue;
                     }
                     // An order came before it was there.
@@ -536,6 +585,19 @@ impl Kept {
                 activated => return activated.map(|()| true).map_err(Into::into),
             }
         }
+    }
+
+    /// Orders another try of all that a generation has parked, before readers see it: what parked
+    /// it may have been mended since. Whether there is any.
+    async fn order_parked(&self, generation: &GenerationId) -> Result<bool, ReadModelError> {
+        let parked = self.engine.models.parked(generation).await?;
+        if parked.is_empty() {
+            return Ok(false);
+        }
+        let pace = RetryPace { first_at: self.engine.clock.now(), every: Duration::ZERO };
+        let letters = parked.into_iter().map(|letter| letter.id).collect();
+        self.engine.models.order_retry(letters, pace, "swap".into()).await?;
+        Ok(true)
     }
 
     async fn create(&self) -> Result<GenerationId, ReadModelError> {
@@ -589,8 +651,7 @@ impl Kept {
     }
 
     fn handler(&self, fills: Fills) -> Box<dyn crate::Handler> {
-        let Engine { models, codec, .. } = &self.engine;
-        self.projection.clone().handler(models.clone(), codec.clone(), fills)
+        self.projection.clone().handler(self.engine.clone(), fills)
     }
 
     fn follower(
@@ -613,6 +674,19 @@ impl Kept {
         };
         *self.building.lock().unwrap_or_else(PoisonError::into_inner) = Some(fill.clone());
         ShownFill { kept: self, fill }
+    }
+}
+
+/// Follows, and goes on where letters were changed meanwhile.
+pub(crate) async fn follow_on(
+    follower: &mut Follower,
+    until: Until,
+) -> Result<Option<Ended>, HandleError> {
+    loop {
+        match follower.follow(until).await {
+            Err(HandleError::Moved) => {}
+            followed => return followed,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 
-use freehold_ports::{Key, Row, RowChange, Table, TableChanges};
+use freehold_ports::{Key, ReadModelError, Row, RowChange, Table, TableChanges};
 
 use crate::{MalformedRow, TypedRow};
 
@@ -37,6 +37,11 @@ impl Rows {
     /// The row of that key is gone, whether or not there was one.
     pub fn delete<R: TypedRow>(&mut self, key: R::Key) {
         self.table::<R>().staged.push((key, None));
+    }
+
+    /// Refuses what the event wrote if a store would.
+    pub(crate) fn check_event(&self) -> Result<(), ReadModelError> {
+        self.tables.iter().try_for_each(|(_, table)| table.check_staged())
     }
 
     /// Keeps what the event wrote.
@@ -111,6 +116,7 @@ impl Rows {
 /// A table whose row type is not known to the caller.
 trait AnyTable: Any + Send + Sync {
     fn table(&self) -> &'static Table;
+    fn check_staged(&self) -> Result<(), ReadModelError>;
     fn keep_staged(&mut self);
     fn forget_staged(&mut self);
     fn guess_staged(&mut self);
@@ -176,6 +182,13 @@ impl<R: TypedRow> LoadedTable<R> {
 impl<R: TypedRow> AnyTable for LoadedTable<R> {
     fn table(&self) -> &'static Table {
         R::TABLE
+    }
+
+    fn check_staged(&self) -> Result<(), ReadModelError> {
+        self.staged.iter().try_for_each(|(key, row)| match row {
+            Some(row) => R::TABLE.check_row(&row.to_row()),
+            None => R::TABLE.check_key(&R::key_values(key).0),
+        })
     }
 
     fn keep_staged(&mut self) {

@@ -43,6 +43,9 @@ const STAND_BY_POLL: Duration = Duration::from_millis(50);
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 const LAST_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long one that only watches waits at most before it looks again for what it could not see.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
 /// How often a status is renewed while nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,8 @@ pub struct SubscriptionStatus {
     pub behind_since: Option<DateTime<Utc>>,
     /// Positions a second, recently.
     pub positions_per_second: f64,
+    /// How many streams are parked in dead letters, as far as this process knows.
+    pub parked: usize,
 }
 
 /// What a subscription is doing.
@@ -100,6 +105,7 @@ impl SubscriptionStatus {
             head: GlobalPosition(0),
             behind_since: None,
             positions_per_second: 0.0,
+            parked: 0,
         }
     }
 
@@ -207,6 +213,8 @@ impl Subscription {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Orders {
     pub(crate) stop: bool,
+    /// Leaves the work to other processes, also where none does it.
+    pub(crate) watch: bool,
     paused: bool,
     /// Counts up to end a wait before the next try.
     tries: u64,
@@ -302,7 +310,10 @@ impl Follower {
                 continue;
             }
             self.publish(|status| status.state = SubscriptionState::CatchingUp);
-            let mut followed = self.follow(until).await;
+            let mut followed = match self.only_watches() {
+                false => self.follow(until).await,
+                true => Err(HandleError::Elsewhere),
+            };
             if matches!(followed, Err(HandleError::Elsewhere)) {
                 followed = self.stand_by(until).await.map(|()| None);
             }
@@ -359,7 +370,7 @@ impl Follower {
             let waited = waiting.since(position, head);
             // A checkpoint is stored at least now and then, also over events of no interest.
             let abandoned = unstored.since(stored, head) >= LAST_PATIENCE;
-            if waited >= self.patience || abandoned {
+            if (waited >= self.patience || abandoned) && !self.only_watches() {
                 info!(subscription = %self.name, position = position.0, "taking over");
                 self.patience = (self.patience * 2).min(LAST_PATIENCE);
                 return Ok(());
@@ -440,6 +451,8 @@ impl Follower {
                     Until::Stopped => self.handler.settle().await?,
                     Until::CaughtUp | Until::Reached(_) => self.handler.end().await?,
                 };
+            } else if nothing_new {
+                position = self.handler.settle().await?;
             }
             self.rate.note(position);
             self.publish(|status| {
@@ -454,6 +467,7 @@ impl Follower {
             }
             // A replica may not have yet what the head promises.
             if there || nothing_new {
+                let settle_after = self.handler.settle_after().unwrap_or(LAST_POLL);
                 tokio::select! {
                     changed = hint.changed() => {
                         // A store that is gone gives no hints: looking is left.
@@ -462,6 +476,7 @@ impl Follower {
                         }
                     }
                     () = tokio::time::sleep(poll) => poll = (poll * 2).min(LAST_POLL),
+                    () = tokio::time::sleep(settle_after) => {}
                     _ = self.orders.changed() => self.orders.mark_changed(),
                 }
             }
@@ -485,7 +500,10 @@ impl Follower {
             _ => 1,
         };
         self.failed_at = Some((position, attempts));
-        let wait = retry_after(attempts);
+        let wait = match self.only_watches() {
+            false => retry_after(attempts),
+            true => retry_after(attempts).min(LAST_LOOK),
+        };
         let next_try_at = self.clock.now() + wait;
         let (event, error) = (failed_event(error), error.to_string());
         warn!(subscription = %self.name, position = position.0, attempts, error, "failed");
@@ -512,6 +530,11 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Whether others do the work, and none of it is done here.
+    fn only_watches(&self) -> bool {
+        self.orders.borrow().watch
     }
 
     /// Whether it was told to stop, or nobody is left who could tell it anything.
@@ -559,6 +582,7 @@ impl Follower {
             change(status);
             status.head = status.head.max(status.position);
             status.positions_per_second = self.rate.per_second;
+            status.parked = self.handler.parked();
             self.meters.show(status, self.clock.now());
         });
     }

@@ -5,12 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use freehold_ports::{
-    GenerationId, GenerationState, GlobalPosition, Key, ReadModelError, ReadModels, Row, Table,
+    Commit, Generation, GenerationId, GenerationState, GlobalPosition, Key, LetterChange, Mark,
+    ReadModelError, ReadModels, Row, Table,
 };
 use tokio::sync::watch;
 
 use crate::SubscriptionStatus;
-use crate::projections::{Engine, ProjectionError};
+use crate::projections::{Engine, ProjectionError, follow_on};
 use crate::projector::{AnyProjection, Fills};
 use crate::subscription::{Follower, Orders, Until};
 
@@ -25,6 +26,9 @@ const MOST_SUSPECTS: usize = 10_000;
 
 /// How often the active generation may move on before differences count as they are.
 const TRIES: u32 = 100;
+
+/// How often a comparison begins again because retries changed what is parked.
+const ANEW: u32 = 5;
 
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,36 +56,56 @@ pub struct Difference {
     pub folded: Option<Row>,
 }
 
-/// Compares the active generation with a fresh one, which is dropped afterwards.
+/// Compares the active generation with a fresh one, which is dropped afterwards. What is parked in
+/// the active one is left out of the fresh one too; if a retry changes that meanwhile, all begins
+/// again.
 pub(crate) async fn verify(
     engine: &Engine,
     projection: &Arc<dyn AnyProjection>,
 ) -> Result<Verification, ProjectionError> {
     let (version, tables) = (projection.version(), projection.tables());
-    let fresh = engine.models.create_generation(projection.name(), version, tables).await?;
-    let compared = compare(engine, projection, &fresh).await;
-    engine.models.drop_generation(fresh).await?;
-    compared
+    for _ in 0..ANEW {
+        let fresh = engine.models.create_generation(projection.name(), version, tables).await?;
+        let compared = compare(engine, projection, &fresh).await;
+        engine.models.drop_generation(fresh).await?;
+        if let Some(verification) = compared? {
+            return Ok(verification);
+        }
+    }
+    Err(ProjectionError::Retrying(projection.name()))
 }
 
+/// Nothing if what is parked was changed otherwise than by new events.
 async fn compare(
     engine: &Engine,
     projection: &Arc<dyn AnyProjection>,
     fresh: &GenerationId,
-) -> Result<Verification, ProjectionError> {
+) -> Result<Option<Verification>, ProjectionError> {
     let models = &*engine.models;
-    let handler = projection.clone().handler(
-        engine.models.clone(),
-        engine.codec.clone(),
-        Fills::One(fresh.clone()),
-    );
+    let handler = projection.clone().handler(engine.clone(), Fills::One(fresh.clone()));
     let orders = watch::Sender::new(Orders::default());
     let status = watch::Sender::new(SubscriptionStatus::new());
     let (store, clock) = (engine.store.clone(), engine.clock.clone());
     let mut follower = Follower::new(store, clock, handler, orders.subscribe(), status);
 
-    let (active, mut through) = active(models, projection.name()).await?;
-    follower.follow(Until::Reached(through)).await?;
+    let Generation { id: active, revision, .. } = active(models, projection.name()).await?;
+    let mut letters = models.parked(&active).await?;
+    let mut through = mark(models, &active).await?;
+    if through.revision != revision {
+        return Ok(None);
+    }
+    // What is parked by now, and what will be, is parked in the fresh one when it gets there.
+    letters.iter_mut().for_each(|letter| {
+        letter.id.generation = fresh.clone();
+        letter.retry_at = None;
+    });
+    if !letters.is_empty() {
+        let letters = letters.into_iter().map(LetterChange::Park).collect();
+        let start = GlobalPosition(0);
+        let commit = Commit::moving(fresh.clone(), start, start, Vec::new());
+        models.commit(Commit { letters, ..commit }).await?;
+    }
+    follow_on(&mut follower, Until::Reached(through.position)).await?;
     let mut found = Found::default();
     for table in projection.tables() {
         found.scan(models, table, fresh, &active, Side::Fresh).await?;
@@ -94,16 +118,20 @@ async fn compare(
         if found.suspects.is_empty() {
             break;
         }
-        through = checkpoint(models, &active).await?;
-        follower.follow(Until::Reached(through)).await?;
+        through = mark(models, &active).await?;
+        if through.revision != revision {
+            return Ok(None);
+        }
+        follow_on(&mut follower, Until::Reached(through.position)).await?;
         shown = found.differences(models, fresh, &active).await?;
-        if checkpoint(models, &active).await? == through {
+        if mark(models, &active).await? == through {
             break;
         }
     }
     let differences = shown.len() as u64 + found.unchecked;
     shown.truncate(MOST_SHOWN);
-    Ok(Verification { through, rows: found.rows, differences, shown })
+    let through = through.position;
+    Ok(Some(Verification { through, rows: found.rows, differences, shown }))
 }
 
 /// Which of the two is gone through.
@@ -198,21 +226,14 @@ fn by_key(table: &Table, rows: Vec<Row>) -> HashMap<String, Row> {
     rows.into_iter().map(|row| (name_of(&table.key_of(&row)), row)).collect()
 }
 
-async fn active(
-    models: &dyn ReadModels,
-    projection: &str,
-) -> Result<(GenerationId, GlobalPosition), ReadModelError> {
+async fn active(models: &dyn ReadModels, projection: &str) -> Result<Generation, ReadModelError> {
     let generations = models.generations(projection).await?;
     let active = generations.into_iter().find(|g| g.state == GenerationState::Active);
-    let active = active.ok_or_else(|| ReadModelError::NotBuilt(Arc::from(projection)))?;
-    Ok((active.id, active.checkpoint))
+    active.ok_or_else(|| ReadModelError::NotBuilt(Arc::from(projection)))
 }
 
-async fn checkpoint(
-    models: &dyn ReadModels,
-    id: &GenerationId,
-) -> Result<GlobalPosition, ReadModelError> {
+async fn mark(models: &dyn ReadModels, id: &GenerationId) -> Result<Mark, ReadModelError> {
     let generations = models.generations(&id.projection).await?;
     let found = generations.into_iter().find(|generation| generation.id == *id);
-    Ok(found.ok_or_else(|| ReadModelError::NoGeneration(id.clone()))?.checkpoint)
+    Ok(found.ok_or_else(|| ReadModelError::NoGeneration(id.clone()))?.mark())
 }

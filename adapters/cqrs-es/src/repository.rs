@@ -284,7 +284,9 @@ async fn hand_over(feed: &mut ReplayFeed, page: Result<Vec<RecordedEvent>, ReadE
 
 fn read_failed(error: ReadError) -> PersistenceError {
     match error {
-        ReadError::Unavailable { .. } => PersistenceError::ConnectionError(error.into()),
+        ReadError::Unavailable { .. } | ReadError::Overloaded { .. } => {
+            PersistenceError::ConnectionError(error.into())
+        }
         ReadError::Damaged { .. } => PersistenceError::DeserializationError(error.into()),
         ReadError::UnknownLog(_) => PersistenceError::UnknownError(error.into()),
     }

@@ -308,12 +308,9 @@ impl Database {
 
     /// A database by its [address](Self::at), with so many connections in each of its pools.
     pub fn with_pool_size(url: &str, pool_size: u32) -> Result<Self, OpenError> {
-        let address = |source| OpenError::Address { source };
-        if !["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(address(sqlx::Error::Configuration("another scheme".into())));
-        }
-        check_parameters(url).map_err(|what| address(sqlx::Error::Configuration(what.into())))?;
-        let options = PgConnectOptions::from_str(&without_empty_host(url)).map_err(address)?;
+        let options = options_of(url).map_err(|what| OpenError::Address {
+            source: sqlx::Error::Configuration(what.into()),
+        })?;
         let name = options.get_application_name().unwrap_or("freehold").to_owned();
         let options = options
             .application_name(&name)
@@ -324,6 +321,13 @@ impl Database {
         let database = Self { options, pool_size, pool, shared: Arc::default(), opened };
         database.count("shared", database.pool.clone());
         Ok(database)
+    }
+
+    /// Whether an address is one; nothing is connected.
+    ///
+    /// - Errors: what is wrong with it, without anything of it.
+    pub fn check_address(url: &str) -> Result<(), String> {
+        options_of(url).map(drop)
     }
 
     /// How many sessions were opened until now: a new one may be of another server, which has
@@ -629,6 +633,25 @@ pub(crate) fn said(error: &sqlx::Error) -> String {
         sqlx::Error::Tls(error) | sqlx::Error::Configuration(error) => error.to_string(),
         error => error.to_string(),
     }
+}
+
+/// An address as the driver takes it, or what is wrong with it, which repeats nothing of it.
+fn options_of(url: &str) -> Result<PgConnectOptions, String> {
+    if !["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err("another scheme".to_owned());
+    }
+    let place = url.split_once("://").map_or(url, |(_, place)| place);
+    let login = place.rsplit_once('@').map_or("", |(login, _)| login);
+    let advice = match login.contains(['/', '?', '#']) {
+        true => {
+            "; in a user name or a password write %2F for /, %3F for ?, %23 for #, %40 for @, \
+                 %3A for : and %25 for %"
+        }
+        false => "",
+    };
+    check_parameters(url).map_err(|what| format!("{what}{advice}"))?;
+    let options = PgConnectOptions::from_str(&without_empty_host(url));
+    options.map_err(|error| format!("{}{advice}", said(&error)))
 }
 
 /// Refuses what the driver would pass over: `sslmod=verify-full` must not mean no TLS.

@@ -65,6 +65,22 @@ impl PostgresKeyVault {
         Ok(vault)
     }
 
+    /// Whether a database holds keys although the vault is in another one.
+    pub async fn are_left_in(&self, before: &Database) -> Result<bool, sqlx::Error> {
+        const PLACE: &str = "SELECT format('%s %s %s', pg_postmaster_start_time(),
+             (SELECT oid FROM pg_database WHERE datname = current_database()),
+             to_regclass('data_key')::oid)";
+        let (here, there) = (self.database.pool(), before.pool());
+        let place: String = sqlx::query_scalar(PLACE).fetch_one(here).await?;
+        let other: String = sqlx::query_scalar(PLACE).fetch_one(there).await?;
+        let made = "SELECT to_regclass('data_key') IS NOT NULL";
+        if place == other || !sqlx::query_scalar(made).fetch_one(there).await? {
+            return Ok(false);
+        }
+        let any = "SELECT EXISTS (SELECT FROM data_key WHERE wrapped IS NOT NULL)";
+        sqlx::query_scalar(any).fetch_one(there).await
+    }
+
     fn new(database: Database, master: &[u8; 32]) -> Self {
         Self { database, master: MasterKey::new(master) }
     }
@@ -205,6 +221,20 @@ impl RestoreKeys for PostgresKeyVault {
             wrapped: wrapped.map(Bytes::from),
         });
         Ok(keys.collect())
+    }
+
+    async fn without_keys(&self, subjects: &[SubjectId]) -> Result<Vec<SubjectId>, VaultError> {
+        let ids: Vec<Uuid> = subjects.iter().map(|subject| subject.0).collect();
+        let without: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT asked.subject FROM unnest($1::uuid[]) AS asked (subject) WHERE NOT EXISTS (
+                 SELECT FROM data_key WHERE data_key.subject = asked.subject
+             )",
+        )
+        .bind(ids)
+        .fetch_all(self.database.pool())
+        .await
+        .map_err(unavailable)?;
+        Ok(without.into_iter().map(SubjectId).collect())
     }
 
     async fn restore_keys(&self, mut keys: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {

@@ -3,21 +3,23 @@
 //! Commits go through connections that do not wait for the disk; queries through connections of
 //! their own, each in one snapshot, and neither waits for the other. The tables of a generation are
 //! made by [`schema`], the catalogue of generations is in [`catalogue`], commits are written by
-//! [`writer`], questions are answered by [`query`]. Absent on purpose: what the rows mean;
+//! [`writer`], what could not be handled is in [`dead_letters`], questions are answered by [`query`]. Absent on purpose: what the rows mean;
 //! projections know.
 
 mod catalogue;
+mod dead_letters;
 mod query;
 mod schema;
 mod value;
 mod writer;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Filter, Generation, GenerationId, GlobalPosition, Key, Page, Query, ReadModelError, ReadModels,
-    Row, RowChange, Table, TableChanges,
+    Commit, DeadLetter, DeadLetters, Filter, Generation, GenerationId, Key, LetterFilter,
+    LetterGroup, LetterId, Page, Query, ReadModelError, ReadModels, RetryPace, Row, Table,
 };
 use sqlx::postgres::PgPool;
 
@@ -26,10 +28,16 @@ use query::Planner;
 
 pub(crate) const SCHEMA: Part = Part {
     name: "read_models",
-    migrations: &[Migration {
-        number: 101,
-        sql: include_str!("../../../migrations/postgres/0101_generations_of_read_models.sql"),
-    }],
+    migrations: &[
+        Migration {
+            number: 101,
+            sql: include_str!("../../../migrations/postgres/0101_generations_of_read_models.sql"),
+        },
+        Migration {
+            number: 102,
+            sql: include_str!("../../../migrations/postgres/0102_dead_letters.sql"),
+        },
+    ],
 };
 
 /// How often a question is asked again whose generation is dropped while it is answered: each time
@@ -96,6 +104,40 @@ fn is_gone(error: &ReadModelError) -> bool {
 }
 
 #[async_trait]
+impl DeadLetters for PostgresReadModels {
+    async fn letters(
+        &self,
+        filter: LetterFilter,
+        after: Option<LetterId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<DeadLetter>, ReadModelError> {
+        let letters = dead_letters::list(&self.readers, &filter, after.as_ref(), limit);
+        within(LIMIT, unavailable, letters).await
+    }
+
+    async fn letter_groups(
+        &self,
+        filter: LetterFilter,
+    ) -> Result<Vec<LetterGroup>, ReadModelError> {
+        within(LIMIT, unavailable, dead_letters::groups(&self.readers, &filter)).await
+    }
+
+    async fn parked(&self, generation: &GenerationId) -> Result<Vec<DeadLetter>, ReadModelError> {
+        within(LONG_LIMIT, unavailable, dead_letters::parked(&self.writers, generation)).await
+    }
+
+    async fn order_retry(
+        &self,
+        letters: Vec<LetterId>,
+        pace: RetryPace,
+        by: Arc<str>,
+    ) -> Result<u64, ReadModelError> {
+        let order = dead_letters::order_retry(self.database.pool(), &letters, pace, &by);
+        within(LONG_LIMIT, unavailable, order).await
+    }
+}
+
+#[async_trait]
 impl ReadModels for PostgresReadModels {
     async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
         within(LONG_LIMIT, unavailable, catalogue::generations(&self.writers, projection)).await
@@ -154,25 +196,9 @@ impl ReadModels for PostgresReadModels {
         }
     }
 
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        for TableChanges { table, changes } in &changes {
-            changes.iter().try_for_each(|change| match change {
-                RowChange::Put(row) => table.check_row(row),
-                RowChange::Delete(key) => table.check_key(&key.0),
-            })?;
-        }
-        within(
-            LONG_LIMIT,
-            unavailable,
-            writer::commit(&self.writers, &generation, from, to, &changes),
-        )
-        .await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        commit.check()?;
+        within(LONG_LIMIT, unavailable, writer::commit(&self.writers, &commit)).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
@@ -226,8 +252,6 @@ impl ReadModels for PostgresReadModels {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use freehold_contract::Fresh;
     use freehold_test_stores::Schema;
 

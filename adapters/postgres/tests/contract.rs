@@ -60,3 +60,4 @@ freehold_contract::key_vault_suite!(key_vault().await, #[ignore = "set TEST_POST
 freehold_contract::restore_log_suite!(restorable().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::restore_keys_suite!(vaults().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::read_models_suite!(read_models().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::dead_letters_suite!(read_models().await, #[ignore = "set TEST_POSTGRES_URL"]);

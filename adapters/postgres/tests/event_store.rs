@@ -400,6 +400,36 @@ async fn a_process_that_comes_back_to_a_log_without_its_events_writes_no_more() 
     assert_eq!(events, 1);
 }
 
+/// A restore to an earlier state without `freehold db fence`, after which others went on.
+#[tokio::test]
+#[ignore = "set TEST_POSTGRES_URL"]
+async fn an_idle_process_notices_that_the_log_has_other_events_than_it_saw() {
+    let schema = Schema::new();
+    let idle = open(&schema).await;
+    for text in ["kept", "lost"] {
+        open(&schema).await.append(a_note(text)).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(idle.fenced(), [] as [LogName; 0], "nothing was lost that it has seen");
+    let mut operator = schema.operator().await;
+    let lose = "DELETE FROM event WHERE position = 2; DELETE FROM log_head WHERE position = 2;
+        DELETE FROM stream WHERE id = 2; DELETE FROM command WHERE position = 2";
+    sqlx::raw_sql(lose).execute(&mut operator).await.unwrap();
+    let other = open(&schema).await;
+    for text in ["instead", "and", "on"] {
+        other.append(a_note(text)).await.unwrap();
+    }
+
+    let noticed = async {
+        while idle.fenced() != [LogName::DOMAIN] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noticed).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(other.fenced(), [] as [LogName; 0], "it knows this history alone");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "set TEST_POSTGRES_URL"]
 async fn partitions_are_made_before_they_are_needed_and_also_after() {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use freehold_ports::{
-    Column, ColumnKind, Filter, GenerationId, GenerationState, GlobalPosition, Key, Order, Page,
-    Query, ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
+    Column, ColumnKind, Commit, Filter, GenerationId, GenerationState, GlobalPosition, Key, Order,
+    Page, Query, ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
 };
 use freehold_postgres::PostgresReadModels;
 use freehold_test_stores::Schema;
@@ -96,7 +96,7 @@ async fn active(
     let generation = store.create_generation("homes", 1, &BEFORE).await.unwrap();
     let rows = homes.into_iter().map(|(number, title)| home(number, title));
     let (from, to) = (GlobalPosition(0), GlobalPosition(1));
-    store.commit(generation.clone(), from, to, puts(&OLD, rows)).await.unwrap();
+    store.commit(Commit::moving(generation.clone(), from, to, puts(&OLD, rows))).await.unwrap();
     store.activate(generation.clone()).await.unwrap();
     generation
 }
@@ -161,7 +161,7 @@ async fn activating_waits_for_a_commit_that_moves_what_readers_see() {
     active(&models, [(1, "")]).await;
     let new = models.create_generation("homes", 1, &BEFORE).await.unwrap();
     let (from, to) = (GlobalPosition(0), GlobalPosition(1));
-    models.commit(new.clone(), from, to, Vec::new()).await.unwrap();
+    models.commit(Commit::moving(new.clone(), from, to, Vec::new())).await.unwrap();
     let mut other = schema.operator().await;
     let commit = "BEGIN; UPDATE generation SET checkpoint = 2 WHERE number = 1";
     other.execute(commit).await.unwrap();
@@ -242,8 +242,8 @@ async fn two_processes_may_write_one_generation() {
         let (from, to) = (GlobalPosition(at), GlobalPosition(at + 1));
         let row = || puts(&OLD, [home(i64::try_from(at).unwrap(), "")]);
         let (store, stale) = if at % 2 == 0 { (&one, &other) } else { (&other, &one) };
-        store.commit(generation.clone(), from, to, row()).await.unwrap();
-        let late = stale.commit(generation.clone(), from, to, row()).await;
+        store.commit(Commit::moving(generation.clone(), from, to, row())).await.unwrap();
+        let late = stale.commit(Commit::moving(generation.clone(), from, to, row())).await;
         assert!(matches!(late, Err(ReadModelError::CheckpointMoved { .. })));
     }
     let (prepared, activated) =
@@ -343,7 +343,10 @@ async fn commits_that_are_cut_are_whole_or_nothing() {
     let (mut round, mut failed) = (1, 0);
     while round < 150 {
         let (from, to) = (GlobalPosition(round), GlobalPosition(round + 1));
-        match store.commit(generation.clone(), from, to, puts(&OLD, state(round))).await {
+        match store
+            .commit(Commit::moving(generation.clone(), from, to, puts(&OLD, state(round))))
+            .await
+        {
             Ok(()) => round += 1,
             Err(ReadModelError::Unavailable { .. }) => failed += 1,
             Err(other) => panic!("{other}"),
@@ -376,7 +379,7 @@ async fn any_character_is_kept_found_and_sorted() {
         ["", "\0", "\0\0", "\0\u{1}", "\u{1}", "\u{1}\0", "\u{1}\u{1}", "\u{2}", "a\0b"];
     let rows = names.iter().map(|name| Row(vec![text(name), text(name)]));
     let (from, to) = (GlobalPosition(0), GlobalPosition(1));
-    store.commit(generation.clone(), from, to, puts(NAMES[0], rows)).await.unwrap();
+    store.commit(Commit::moving(generation.clone(), from, to, puts(NAMES[0], rows))).await.unwrap();
     store.activate(generation.clone()).await.unwrap();
     names.sort_unstable();
     let expected: Vec<Row> = names.iter().map(|name| Row(vec![text(name), text(name)])).collect();
@@ -417,7 +420,7 @@ async fn long_words_and_long_texts_are_kept_and_found_by_their_beginnings() {
     let rows =
         [Row(vec![text("one"), text(&one_word)]), Row(vec![text("many"), text(&many_words)])];
     let (from, to) = (GlobalPosition(0), GlobalPosition(1));
-    store.commit(generation, from, to, puts(NAMES[0], rows.clone())).await.unwrap();
+    store.commit(Commit::moving(generation, from, to, puts(NAMES[0], rows.clone()))).await.unwrap();
     let found = async |asked: &str| {
         let query = Query { filters: vec![Filter::Text(asked.into())], ..all(NAMES[0]) };
         store.query("names", query).await.map(|page| page.rows)
@@ -451,7 +454,10 @@ async fn points_that_are_nowhere_are_in_no_circle() {
         Row(vec![Value::Integer(number), Value::Real(latitude), Value::Real(longitude)])
     });
     let (from, to) = (GlobalPosition(0), GlobalPosition(1));
-    store.commit(generation.clone(), from, to, puts(PLACES[0], rows)).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), from, to, puts(PLACES[0], rows)))
+        .await
+        .unwrap();
     store.activate(generation).await.unwrap();
     let around = Filter::WithinRadius { latitude: 0.0, longitude: 0.0, meters: 3e7 };
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use freehold_ports::{
-    Column, ColumnKind, Filter, GlobalPosition, Order, Query, ReadModels, Row, RowChange, Spatial,
-    Table, TableChanges, Value,
+    Column, ColumnKind, Commit, Filter, GlobalPosition, Order, Query, ReadModels, Row, RowChange,
+    Spatial, Table, TableChanges, Value,
 };
 use freehold_sqlite::SqliteReadModels;
 use uuid::Uuid;
@@ -258,7 +258,7 @@ async fn main() {
         let changes = (from..to).map(|number| RowChange::Put(listing(number))).collect();
         let changes = vec![TableChanges { table: &LISTING, changes }];
         let (from, to) = (GlobalPosition(from), GlobalPosition(to));
-        store.commit(generation.clone(), from, to, changes).await.unwrap();
+        store.commit(Commit::moving(generation.clone(), from, to, changes)).await.unwrap();
     }
     println!("{rows} rows put in {:.1?}: {:.0}/s", began.elapsed(), rate(rows, began));
     let began = Instant::now();
@@ -308,7 +308,7 @@ async fn main() {
             .collect();
         let changes = vec![TableChanges { table: &LISTING, changes }];
         let (from, to) = (GlobalPosition(rows + from), GlobalPosition(rows + from + 100));
-        store.commit(generation.clone(), from, to, changes).await.unwrap();
+        store.commit(Commit::moving(generation.clone(), from, to, changes)).await.unwrap();
     }
     println!("live: {:.0} changed rows/s, 100 a commit", rate(updates, began));
 }

@@ -17,8 +17,9 @@ pub(crate) const WRITER_PATIENCE: Duration = Duration::from_secs(1);
 pub enum OpenError {
     /// Another process writes to it.
     #[error(
-        "{} is in use by another process, such as `freehold serve` or `demo`; stop it, send what \
-         is new to its POST /api/events/property, or name another folder with --store",
+        "{} is in use by another process, such as `freehold serve` or `demo`; stop it, or \
+         name another folder with --store; properties of a feed can be sent to its POST \
+         /api/events/property",
         path.display()
     )]
     InUse {

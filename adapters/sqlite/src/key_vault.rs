@@ -168,6 +168,11 @@ impl RestoreKeys for SqliteKeyVault {
         self.run(move |keys| keys.wrapped(after, limit.get())).await
     }
 
+    async fn without_keys(&self, subjects: &[SubjectId]) -> Result<Vec<SubjectId>, VaultError> {
+        let subjects = subjects.to_vec();
+        self.run(move |keys| keys.without(subjects)).await
+    }
+
     async fn restore_keys(&self, restored: Vec<WrappedKey>) -> Result<u64, RestoreKeysError> {
         self.run(move |keys| Ok(keys.restore(&restored))).await?
     }
@@ -269,6 +274,17 @@ impl Keys {
             Ok(WrappedKey { subject, wrapped: wrapped.map(Bytes::from) })
         });
         keys.and_then(Iterator::collect).map_err(unavailable)
+    }
+
+    fn without(&self, subjects: Vec<SubjectId>) -> Result<Vec<SubjectId>, VaultError> {
+        let connection = self.connection();
+        let mut without = Vec::new();
+        for subject in subjects {
+            if let Stored::Nothing = stored(&connection, subject)? {
+                without.push(subject);
+            }
+        }
+        Ok(without)
     }
 
     fn restore(&self, restored: &[WrappedKey]) -> Result<u64, RestoreKeysError> {

@@ -18,6 +18,7 @@ mod in_a_file {
     }
 
     freehold_contract::read_models_suite!(fresh());
+    freehold_contract::dead_letters_suite!(fresh());
 }
 
 mod in_memory {
@@ -28,4 +29,5 @@ mod in_memory {
     }
 
     freehold_contract::read_models_suite!(fresh());
+    freehold_contract::dead_letters_suite!(fresh());
 }

@@ -1,6 +1,9 @@
 //! `freehold db` and `freehold doctor`: what is behind the platform.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
+use freehold_domain::SubjectId;
 use freehold_ports::{CodecError, LogName, ReadError, VaultError};
 use freehold_postgres::{Database, DatabaseStatus, OpenError};
 use indicatif::{HumanBytes, HumanCount};
@@ -10,7 +13,7 @@ use super::output::counted;
 use super::{CliError, Exit, Global, Row};
 use crate::config::StoreUrl;
 use crate::node::projections;
-use crate::sealed::subjects_without_keys;
+use crate::sealed::{WrongKeys, wrong_keys};
 use crate::stores::{Stores, StoresError, database};
 
 /// Make, migrate and look at the stores.
@@ -310,7 +313,12 @@ async fn fence(global: &Global, only: Vec<LogName>, dry_run: bool) -> Result<(),
         let epoch = epoch.ok_or_else(|| failed(OpenError::Nothing))?;
         rows.write(&Fenced { log: log.log.clone(), epoch })?;
     }
-    Ok(rows.finish()?)
+    rows.finish()?;
+    global.output().note(
+        "now restart every process that has this database open: until then it stores nothing, and \
+         says so in /ready",
+    );
+    Ok(())
 }
 
 fn failed(source: OpenError) -> CliError {
@@ -326,7 +334,11 @@ impl Doctor {
             let mut found = stores.check_integrity().await?;
             let contradictions = found.len();
             found.extend(ahead(&stores).await?);
-            found.extend(keyless(&stores).await?);
+            found.extend(keys_at_fault(&stores).await?);
+            if found.is_empty() {
+                // Else they may be the only ones.
+                found.extend(stores.keys_left().await.map(str::to_owned));
+            }
             spinner.finish_and_clear();
             if !global.output().is_table() {
                 let mut positions = serde_json::Map::new();
@@ -384,25 +396,36 @@ async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
     Ok(found)
 }
 
-/// People whose personal values nobody can read, and who did not ask for it.
-async fn keyless(stores: &Stores) -> Result<Option<String>, CliError> {
-    let subjects = subjects_without_keys(stores).await?;
-    let finding = subjects.first().map(|first| {
+/// People whose personal values nobody can read and who did not ask for it, and people who did and
+/// whose can.
+async fn keys_at_fault(stores: &Stores) -> Result<Vec<String>, CliError> {
+    let WrongKeys { missing, alive } = wrong_keys(stores).await?;
+    let people = |of: &BTreeSet<SubjectId>| counted(of.len() as u64, "person", "people");
+    let lost = missing.first().map(|first| {
         format!(
             "the vault has neither a key nor a destroyed one of {}, the first of them {first}, \
-             whose personal values the log holds and nobody can read: bring the keys with \
-             `freehold keys import`, from a file that `freehold keys export` wrote where they are; \
-             if they are lost for good, see `freehold keys give-up --help`",
-            counted(subjects.len() as u64, "person", "people"),
+             whose personal values the log holds and nobody can read: if the vault is older than \
+             the log, put back the newer one; or bring the keys with `freehold keys import`, from \
+             a file that `freehold keys export` wrote where they are; if they are lost for good, \
+             see `freehold keys give-up --help`",
+            people(&missing),
         )
     });
-    Ok(finding)
+    let revived = alive.first().map(|first| {
+        format!(
+            "the vault has a key of {}, the first of them {first}, though the log says that it was \
+             destroyed: the vault is an older copy, and what they asked to be forgotten can be \
+             read. The next start of `freehold serve` destroys it again",
+            people(&alive),
+        )
+    });
+    Ok([lost, revived].into_iter().flatten().collect())
 }
 
 impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
         let exit = match &error {
-            ReadError::Unavailable { .. } => Exit::Unavailable,
+            ReadError::Unavailable { .. } | ReadError::Overloaded { .. } => Exit::Unavailable,
             ReadError::Damaged { .. } => Exit::Failure,
             ReadError::UnknownLog(_) => Exit::NotFound,
         };
@@ -432,7 +455,8 @@ impl From<StoresError> for CliError {
             | StoresError::NotPostgres
             | StoresError::Postgres { source: OpenError::Address { .. }, .. } => Exit::Usage,
             StoresError::MasterKey(_)
-            | StoresError::NoKeys
+            | StoresError::NoKeys { .. }
+            | StoresError::NoVault(_)
             | StoresError::Vault(VaultError::WrongMasterKey)
             | StoresError::Postgres {
                 source:
@@ -448,7 +472,9 @@ impl From<StoresError> for CliError {
             StoresError::Open(_)
             | StoresError::Postgres { .. }
             | StoresError::Vault(_)
+            | StoresError::ReadModels(_)
             | StoresError::Read(_) => Exit::Unavailable,
+            StoresError::Codec(_) => Exit::Failure,
         };
         let message = match &error {
             // What is behind it names the file or the database.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::output::counted;
 use super::transfer::{NewFile, open};
 use super::{CliError, Global, Row};
-use crate::sealed::subjects_without_keys;
+use crate::sealed::{check_vault, wrong_keys};
 use crate::stores::{Stores, StoresError};
 use crate::transfer::{KeysMoved, TransferError, export_keys, import_keys};
 
@@ -52,6 +52,7 @@ impl Keys {
         let moved = match self {
             Self::Export { file } => super::block_on(async {
                 let stores = global.stores_read_only().await?;
+                check_vault(&stores).await?;
                 let out = NewFile::create(&file)?;
                 let (moved, out) = export_keys(&(&stores).into(), out).await?;
                 out.finish()?;
@@ -103,7 +104,7 @@ impl Keys {
 /// Leaves tombstones for everybody whose key is missing.
 async fn give_up(global: &Global, stores: &Stores) -> Result<KeysMoved, CliError> {
     let vault = stores.keys.as_ref().ok_or(TransferError::InMemory)?;
-    let missing = Vec::from_iter(subjects_without_keys(stores).await?);
+    let missing = Vec::from_iter(wrong_keys(stores).await?.missing);
     let mut given_up = KeysMoved::default();
     if missing.is_empty() {
         global.output().note("nobody's key is missing");

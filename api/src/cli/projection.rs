@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use freehold_ports::{
-    GenerationId, GenerationState, ReadModelError, Row as StoredRow, Value as StoredValue,
+    GenerationId, GenerationState, LogName, ReadModelError, Row as StoredRow, Value as StoredValue,
 };
 use freehold_projections::{Difference, ProjectionError, ProjectionStatus, Verification};
 use serde_json::{Value, json};
@@ -140,6 +140,8 @@ impl Projection {
                 print_generation(global, stores, &projections.status(&name)?, &generation).await
             }
             Self::Verify { name } => {
+                let log = projections.status(&name)?.log;
+                refuse_ahead(stores, &name, &log).await?;
                 let spinner = global.output().progress(None, "folding the log once more");
                 spinner.enable_steady_tick(TICK);
                 let verification = projections.verify(&name).await?;
@@ -148,6 +150,23 @@ impl Projection {
             }
         }
     }
+}
+
+/// A generation that has seen more than its log holds is waited for without end.
+async fn refuse_ahead(stores: &Stores, name: &str, log: &LogName) -> Result<(), CliError> {
+    let head = stores.events.head(log).await?;
+    let generations = stores.models.generations(name).await?;
+    let ahead = generations.iter().find(|generation| {
+        generation.state == GenerationState::Active && generation.checkpoint > head
+    });
+    let Some(beyond) = ahead else { return Ok(()) };
+    let message = format!(
+        "{name} is at position {}, and the log {log} ends at {head}: the log was restored to an \
+         earlier state, or is another one. Remove the read models, and the next start builds them; \
+         README.md, Operate, says how",
+        beyond.checkpoint
+    );
+    Err(CliError::new(Exit::Refused, message))
 }
 
 /// Every generation of a projection, as its row.
@@ -306,7 +325,7 @@ impl From<ProjectionError> for CliError {
     fn from(error: ProjectionError) -> Self {
         let exit = match &error {
             ProjectionError::Unknown(_) => Exit::NotFound,
-            ProjectionError::Busy(_) => Exit::Conflict,
+            ProjectionError::Busy(_) | ProjectionError::Retrying(_) => Exit::Conflict,
             ProjectionError::NoEarlier(_) | ProjectionError::OtherVersion { .. } => Exit::Refused,
             // No later try helps where the log does not have what readers see.
             ProjectionError::ReadModels(ReadModelError::Behind { .. }) => Exit::Refused,

@@ -12,7 +12,7 @@ use freehold_ports::LogName;
 
 use super::output::counted;
 use super::{CliError, Exit, Global};
-use crate::config::{Config, StoreUrl, without_password};
+use crate::config::{Config, Part, Roles, StoreUrl, without_password};
 use crate::graphql::{Limits, schema};
 use crate::http::graphql::Operations;
 use crate::http::{Access, Application, Finally, ServeError, Server};
@@ -27,6 +27,9 @@ use crate::telemetry::{Metrics, start_logging};
 pub(super) struct Serve {
     #[command(flatten)]
     listen: Listen,
+    /// Which parts this process runs (roles), with commas between; unless said all
+    #[arg(long, value_name = "api,projections,relay")]
+    roles: Option<String>,
 }
 
 /// Fills the store with real data, once, and serves it.
@@ -48,7 +51,8 @@ struct Listen {
 
 impl Serve {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
-        let config = self.listen.load(global)?;
+        let roles = self.roles.map(|roles| ("roles", "--roles", roles));
+        let config = self.listen.load(global, roles)?;
         super::block_on(async {
             let node = Node::open(&config).await?;
             node.start();
@@ -59,7 +63,9 @@ impl Serve {
 
 impl Demo {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
-        let config = self.listen.load(global)?;
+        // What it shows needs every part.
+        let roles = Some(("roles", "demo", Roles::all().to_string()));
+        let config = self.listen.load(global, roles)?;
         if self.import_only && config.store.url == StoreUrl::Memory {
             let message = "--import-only into memory: would leave nothing behind; name a folder \
                            with --store, or leave --import-only out to serve what is imported";
@@ -87,9 +93,13 @@ impl Demo {
 }
 
 impl Listen {
-    fn load(self, global: &Global) -> Result<Config, CliError> {
+    fn load(
+        self,
+        global: &Global,
+        roles: Option<(&'static str, &'static str, String)>,
+    ) -> Result<Config, CliError> {
         let listen = self.listen.map(|address| ("http.listen", "--listen", address));
-        let config = global.load(listen)?.config;
+        let config = global.load(listen.into_iter().chain(roles))?.config;
         start_logging(&config.log)
             .map_err(|error| CliError::new(Exit::Usage, error.to_string()))?;
         // Before anything counts: a meter that is made earlier counts for nobody, for ever.
@@ -158,6 +168,27 @@ async fn serve(
 
 /// Puts together what is served.
 fn application(config: &Config, node: &Arc<Node>) -> Application {
+    let (operations, routes) = match config.roles.has(Part::Api) {
+        true => {
+            let (operations, routes) = api(config, node);
+            (Some(operations), routes)
+        }
+        false => (None, Router::new()),
+    };
+    let stopping = node.clone();
+    Application {
+        operations,
+        routes,
+        checks: node.checks(),
+        finally: vec![Finally::new("stores", async move {
+            stopping.stop().await;
+            Ok(())
+        })],
+    }
+}
+
+/// What the role `api` serves.
+fn api(config: &Config, node: &Node) -> (Operations, Router) {
     let limits = Limits {
         complexity: config.graphql.max_complexity,
         page_cap: config.graphql.max_page,
@@ -168,16 +199,9 @@ fn application(config: &Config, node: &Arc<Node>) -> Application {
     let feeds = ingest::routes(node.ingest.clone(), tenant, config.ingest.max_body_bytes);
     let svg =
         ([(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"))], PLACEHOLDER_SVG);
-    let stopping = node.clone();
-    Application {
-        operations,
-        routes: Router::new().merge(feeds).route(PLACEHOLDER_PATH, get(move || async move { svg })),
-        checks: node.checks(),
-        finally: vec![Finally::new("stores", async move {
-            stopping.stop().await;
-            Ok(())
-        })],
-    }
+    let routes =
+        Router::new().merge(feeds).route(PLACEHOLDER_PATH, get(move || async move { svg }));
+    (operations, routes)
 }
 
 /// This program as it was called: who built it here does not have it on the PATH.

@@ -1,16 +1,18 @@
 //! `freehold stream`: one aggregate, as it is and as it was.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use clap::Subcommand;
 use freehold_commands::EventSourced;
+use freehold_domain::SubjectId;
 use freehold_domain::property::Property;
 use freehold_domain::user::User;
 use freehold_ports::{LogName, StreamId, StreamVersion};
 use serde_json::{Value, json};
 
-use super::{CliError, Exit, Global, Row};
-use crate::stores::Stores;
+use super::{CliError, Exit, Global, Output, Row};
+use crate::stores::{Stores, StoresError};
 
 /// Look at one aggregate.
 #[derive(Debug, Subcommand)]
@@ -75,7 +77,8 @@ impl Stream {
             let stores = global.stores_read_only().await?;
             match self {
                 Self::Show { stream, log, at } => {
-                    let (state, version) = state_at(&stores, &log, &stream, at).await?;
+                    let (state, version) =
+                        state_at(&stores, &global.output(), &log, &stream, at).await?;
                     let mut rows = global.output().rows();
                     rows.write(&Field { field: "version".to_owned(), value: json!(version.0) })?;
                     for (field, value) in state {
@@ -84,8 +87,9 @@ impl Stream {
                     Ok(rows.finish()?)
                 }
                 Self::Diff { stream, log, from, at } => {
-                    let before = state_at(&stores, &log, &stream, Some(from)).await?.0;
-                    let after = state_at(&stores, &log, &stream, at).await?.0;
+                    let before =
+                        state_at(&stores, &global.output(), &log, &stream, Some(from)).await?.0;
+                    let after = state_at(&stores, &global.output(), &log, &stream, at).await?.0;
                     let mut rows = global.output().rows();
                     let names =
                         before.keys().chain(after.keys().filter(|n| !before.contains_key(*n)));
@@ -100,6 +104,25 @@ impl Stream {
                 }
             }
         })
+    }
+}
+
+/// Personal values by themselves: what they say, or why nobody can read it.
+fn show_personal(state: &mut Value, missing: &[SubjectId]) {
+    match state {
+        Value::Object(object) => match object.get("$subject").and_then(Value::as_str) {
+            Some(subject) => {
+                let gone = match subject.parse().is_ok_and(|of| missing.contains(&of)) {
+                    true => "key_missing",
+                    false => "erased",
+                };
+                let gone = json!({ gone: true });
+                *state = object.remove("value").unwrap_or(gone);
+            }
+            None => object.values_mut().for_each(|inner| show_personal(inner, missing)),
+        },
+        Value::Array(items) => items.iter_mut().for_each(|inner| show_personal(inner, missing)),
+        _ => {}
     }
 }
 
@@ -133,13 +156,14 @@ fn fields(state: &Value) -> Fields {
 
 async fn state_at(
     stores: &Stores,
+    output: &Output,
     log: &LogName,
     stream: &StreamId,
     at: Option<u64>,
 ) -> Result<(Fields, StreamVersion), CliError> {
     match stream.category() {
-        "property" => fold_to::<Property>(stores, log, stream, at).await,
-        "user" => fold_to::<User>(stores, log, stream, at).await,
+        "property" => fold_to::<Property>(stores, output, log, stream, at).await,
+        "user" => fold_to::<User>(stores, output, log, stream, at).await,
         category => {
             let message = format!(
                 "{category} is no aggregate of this program, which folds property and user; \
@@ -152,6 +176,7 @@ async fn state_at(
 
 async fn fold_to<A: EventSourced>(
     stores: &Stores,
+    output: &Output,
     log: &LogName,
     stream: &StreamId,
     at: Option<u64>,
@@ -160,10 +185,12 @@ async fn fold_to<A: EventSourced>(
     let mut aggregate = A::default();
     let mut version = StreamVersion(0);
     let mut exists = false;
+    let mut subjects = BTreeSet::new();
     'pages: loop {
         let page = stores.events.read_stream(log, stream, version, PAGE).await?;
         let keys = stores.codec.keys_for(&page).await?;
         exists |= !page.is_empty();
+        subjects.extend(page.iter().flat_map(|event| event.subjects.iter().copied()));
         for recorded in &page {
             if at.is_some_and(|at| recorded.version.0 > at) {
                 break 'pages;
@@ -187,9 +214,22 @@ async fn fold_to<A: EventSourced>(
             Err(CliError::new(Exit::NotFound, message))
         }
         _ => {
-            let state = serde_json::to_value(&aggregate).map_err(|error| {
+            let mut state = serde_json::to_value(&aggregate).map_err(|error| {
                 CliError::new(Exit::Failure, format!("the state has no JSON form: {error}"))
             })?;
+            let missing = match &stores.keys {
+                Some(vault) => vault.without_keys(&Vec::from_iter(subjects)).await,
+                None => Ok(Vec::new()),
+            };
+            let missing = missing.map_err(StoresError::from)?;
+            show_personal(&mut state, &missing);
+            if let Some(first) = missing.first() {
+                output.note(&format!(
+                    "warning: the key of {first} is missing and was not destroyed, so what stands \
+                     here as key_missing is not erased: `freehold doctor` counts whose keys are \
+                     missing and says what to do"
+                ));
+            }
             Ok((fields(&state), version))
         }
     }

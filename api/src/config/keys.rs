@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use freehold_postgres::Database;
 use toml::Value;
 
-use super::{PostgresUrl, Secret, StoreUrl};
+use super::{PostgresUrl, Roles, Secret, StoreUrl};
 
 /// A key that can be set.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Key {
 /// What a value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `host:port`, as numbers.
+    /// An IP address and a port.
     Address,
     /// A whole number of something, at least 1.
     Count,
@@ -38,6 +39,8 @@ pub enum Kind {
     Switch,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Parts of the product, with commas between.
+    Roles,
     /// Any text but none.
     Text,
     /// Where a store is; may hold a password.
@@ -57,11 +60,20 @@ pub enum Kind {
 /// Every key there is.
 pub const KEYS: &[Key] = &[
     Key {
+        name: "roles",
+        kind: Kind::Roles,
+        default: Some("api,projections,relay"),
+        also: &[],
+        effect: "which parts this process runs: api (GraphQL and ingestion), projections (the read \
+                 models), relay (publishing to Kafka, where kafka.bootstrap_servers is set); parts that run in processes of their own need PostgreSQL",
+    },
+    Key {
         name: "http.listen",
         kind: Kind::Address,
         default: Some("127.0.0.1:8001"),
         also: &[],
-        effect: "where to listen; anything but loopback needs [[auth.tokens]]",
+        effect: "where to listen; anything but loopback needs [[auth.tokens]]. Where nothing sets it \
+                 and roles has no api, the first free port from 8002 to 8010",
     },
     Key {
         name: "http.max_body_bytes",
@@ -397,13 +409,16 @@ impl Kind {
     /// What to write, for documentation and messages.
     pub fn expected(self) -> String {
         match self {
-            Self::Address => "an address with a port, such as 127.0.0.1:8001".to_owned(),
+            Self::Address => "an IP address with a port, such as 127.0.0.1:8001 or [::1]:8001; \
+                              names of hosts are not taken"
+                .to_owned(),
             Self::Count => "a whole number from 1".to_owned(),
             Self::Bytes => "a whole number of bytes from 1".to_owned(),
             Self::Milliseconds => "a whole number of milliseconds from 1".to_owned(),
             Self::Share => "a number from 0 to 1".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Word(words) => words.join(" or "),
+            Self::Roles => format!("one or more of {}, with commas between", Roles::words()),
             Self::Text => "text".to_owned(),
             Self::Store => "a folder, sqlite:<folder>, postgres://user@host:port/database or \
                             memory: (the stores of this release)"
@@ -417,6 +432,20 @@ impl Kind {
             Self::Tokens => "tables with name, hash (64 hexadecimal digits) and role (reader, \
                              writer, operator), as `freehold token create` prints them"
                 .to_owned(),
+        }
+    }
+
+    /// What exactly is wrong with a value that is refused, where more can be said than what it must
+    /// be; without any of it.
+    pub(super) fn why_not(self, value: &Value) -> Option<String> {
+        let text = value.as_str().filter(|_| matches!(self, Self::Store | Self::Postgres))?;
+        match text.split_once("://") {
+            Some(("postgres" | "postgresql", _)) => Database::check_address(text).err(),
+            _ if text.contains('@') => Some(
+                "an address begins with postgres://, a folder's name that has an @ with sqlite:"
+                    .to_owned(),
+            ),
+            _ => None,
         }
     }
 
@@ -450,6 +479,7 @@ impl Kind {
             }
             Self::Address
             | Self::Word(_)
+            | Self::Roles
             | Self::Text
             | Self::Store
             | Self::Postgres
@@ -471,6 +501,7 @@ impl Kind {
             (Self::Switch, Value::Boolean(_)) => true,
             (Self::Address, Value::String(text)) => text.parse::<SocketAddr>().is_ok(),
             (Self::Word(words), Value::String(text)) => words.contains(&text.as_str()),
+            (Self::Roles, Value::String(text)) => Roles::try_from(text.clone()).is_ok(),
             (Self::Text, Value::String(text)) => !text.trim().is_empty(),
             (Self::Store, Value::String(text)) => StoreUrl::try_from(text.clone()).is_ok(),
             (Self::Postgres, Value::String(text)) => PostgresUrl::try_from(text.clone()).is_ok(),

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::keys::UNUSED_NAMES;
-use super::{Config, KEYS, Key, Kind, StoreUrl};
+use super::{Config, KEYS, Key, Kind, Part, Roles, StoreUrl};
 
 const DEFAULT_FILE: &str = "freehold.toml";
 const PREFIX: &str = "FREEHOLD__";
+
+/// Where a process listens that nobody sends requests to, unless told: the first that is free.
+const ROLES_LISTEN: std::ops::RangeInclusive<u16> = 8002..=8010;
 
 /// Where values may come from, besides the defaults.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +87,28 @@ pub enum ConfigError {
         found: String,
         /// What it must be.
         expected: String,
+    },
+    /// Parts of the product in processes of their own, on a store that only one process can use.
+    #[error(
+        "{origin} sets roles to {roles}, and the store belongs to one process, which runs \
+         everything; leave roles out, or let store.url (DATABASE_URL, --store) name a PostgreSQL \
+         database, which processes can share"
+    )]
+    Apart {
+        /// Where it was found.
+        origin: Origin,
+        /// What this process was to run.
+        roles: Roles,
+    },
+    /// A secret by itself and in a file, which differ.
+    #[error("{first} sets {key}, and so does {second}, to something else; remove one of the two")]
+    Twice {
+        /// The key.
+        key: &'static str,
+        /// Where one was found.
+        first: Origin,
+        /// Where the other was found.
+        second: Origin,
     },
     /// A file that cannot be read.
     #[error("{origin} cannot be read: {source}")]
@@ -177,6 +202,24 @@ impl Sources {
     }
 }
 
+impl Origin {
+    /// Whether nobody can say which of two values is meant, one of them in a file: they come from
+    /// the same place. Of master keys it is never said: with the wrong one nothing can be read.
+    fn contradicts(&self, other: &Self, key: &Key) -> bool {
+        let (named_by, other) = match (self, other) {
+            (Self::SecretFile(_, by), other) | (other, Self::SecretFile(_, by)) => (&**by, other),
+            _ => return false,
+        };
+        let same_place = match (named_by, other) {
+            (Self::File(_), Self::File(_)) => true,
+            // A plain name gives way to one that was made for this program.
+            (Self::Environment(_), Self::Environment(name)) => name.starts_with(PREFIX),
+            _ => false,
+        };
+        same_place || key.kind.is_secret()
+    }
+}
+
 #[derive(Default)]
 struct Layers {
     values: BTreeMap<&'static str, (Value, Origin)>,
@@ -234,7 +277,13 @@ impl Layers {
     }
 
     fn set(&mut self, key: &'static Key, value: Value, origin: Origin) {
-        if key.kind.admits(&value) {
+        if let Some((before, first)) = self.values.get(key.name)
+            && *before != value
+            && first.contradicts(&origin, key)
+        {
+            let (first, second) = (first.clone(), origin);
+            self.errors.push(ConfigError::Twice { key: key.name, first, second });
+        } else if key.kind.admits(&value) {
             self.values.insert(key.name, (value, origin));
         } else {
             self.refuse(key, &value, origin);
@@ -247,7 +296,8 @@ impl Layers {
             Value::String(text) => Value::String(without_password(text)).to_string(),
             value => without_password(&value.to_string()),
         };
-        let expected = key.kind.expected();
+        let why = key.kind.why_not(value).map(|why| format!(": {why}")).unwrap_or_default();
+        let expected = format!("{}{why}", key.kind.expected());
         self.errors.push(ConfigError::WrongValue { key: key.name, origin, found, expected });
     }
 
@@ -267,9 +317,21 @@ impl Layers {
             }
             settings.push(Setting { key, value, origin });
         }
-        let config: Config =
+        let mut config: Config =
             tree.try_into().expect("every value was checked against the table of keys");
+        let origin_of = |name| {
+            let named = settings.iter().find(|setting: &&Setting| setting.key.name == name);
+            named.map_or(Origin::Default, |setting| setting.origin.clone())
+        };
+        if !config.roles.has(Part::Api) && origin_of("http.listen") == Origin::Default {
+            config.http.listen.set_port(*ROLES_LISTEN.start());
+            config.http.further_ports = ROLES_LISTEN.end() - ROLES_LISTEN.start();
+        }
         if !matches!(config.store.url, StoreUrl::Postgres(_)) {
+            if !config.roles.is_all() {
+                let origin = origin_of("roles");
+                return Err(ConfigErrors(vec![ConfigError::Apart { origin, roles: config.roles }]));
+            }
             let of_store = |key: &Key| key.kind == Kind::Postgres && key.name.starts_with("store.");
             let unused = settings.iter().filter(|setting| of_store(setting.key));
             for Setting { key, origin, .. } in unused.filter(|setting| setting.value.is_some()) {
@@ -385,6 +447,10 @@ pub(crate) fn without_password(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 < at => {
             format!("{}***{}", &text[..scheme + 3], &text[at..])
+        }
+        // One whose scheme was left out; the names of folders may have both signs.
+        (None, Some(at)) if text[..at].contains(':') && !text.starts_with("sqlite:") => {
+            format!("***{}", &text[at..])
         }
         _ => text,
     }

@@ -6,6 +6,7 @@
 
 mod keys;
 mod layers;
+mod roles;
 mod secret;
 
 use std::fmt;
@@ -13,11 +14,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use freehold_postgres::Database;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, Kind};
 pub(crate) use layers::without_password;
 pub use layers::{ConfigError, ConfigErrors, Loaded, Origin, Setting, Sources};
+pub use roles::{Part, Roles};
 pub use secret::{MasterKey, MasterKeyError, Secret};
 
 use crate::http::Role;
@@ -26,6 +29,8 @@ use crate::http::Role;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What this process runs.
+    pub roles: Roles,
     /// The server.
     pub http: Http,
     /// Who may call.
@@ -65,6 +70,9 @@ pub struct Config {
 pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// How many ports after it are tried where it is taken.
+    #[serde(skip)]
+    pub(crate) further_ports: u16,
     /// The largest request body.
     pub max_body_bytes: usize,
     /// The most open connections, WebSockets included.
@@ -255,6 +263,12 @@ pub enum LogFormat {
 }
 
 impl Http {
+    /// Where to listen: the first of these that is free.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let ports = self.listen.port()..=self.listen.port().saturating_add(self.further_ports);
+        ports.map(|port| SocketAddr::new(self.listen.ip(), port)).collect()
+    }
+
     /// How long a client may take to send a request's head.
     pub fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
@@ -358,7 +372,9 @@ impl TryFrom<String> for PostgresUrl {
 
     fn try_from(url: String) -> Result<Self, Self::Error> {
         match url.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => Ok(Self(url)),
+            Some(("postgres" | "postgresql", _)) if Database::check_address(&url).is_ok() => {
+                Ok(Self(url))
+            }
             _ => Err("a PostgreSQL address"),
         }
     }
@@ -375,10 +391,15 @@ impl TryFrom<String> for StoreUrl {
                 if path.is_empty() { Err("a folder") } else { Ok(Self::Sqlite(path.into())) }
             }
             Some(("postgres" | "postgresql", _)) => PostgresUrl::try_from(url).map(Self::Postgres),
-            Some((scheme, _)) if scheme.len() > 1 && !scheme.contains(['/', '\\', '.']) => {
-                Err("a scheme that this release knows")
+            // `C:\data` is a folder; a database's address without its scheme has a password in it.
+            Some((scheme, path)) if scheme.len() > 1 || !path.starts_with(['/', '\\']) => {
+                match scheme.contains(['/', '\\']) && !url.contains('@') {
+                    true => Ok(Self::Sqlite(url.into())),
+                    false => Err("a scheme that this release knows"),
+                }
             }
             _ if url.is_empty() => Err("a folder"),
+            _ if url.contains('@') => Err("a scheme"),
             // What else programs take as a database's address is no name of a folder.
             _ if url.contains("host=") || url.contains("dbname=") => {
                 Err("postgres://user@host:port/database, where it names a database")

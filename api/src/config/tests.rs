@@ -57,6 +57,20 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_defaults() {
 }
 
 #[test]
+fn a_process_that_nobody_sends_requests_to_takes_a_port_that_is_free_unless_told_which() {
+    let ports = |settings: &[(&str, &str)]| {
+        let database = ("DATABASE_URL", "postgres://ann@db/flats");
+        let config = environment(&[&[database], settings].concat()).load().unwrap().config;
+        config.http.addresses().iter().map(|address| address.port()).collect::<Vec<_>>()
+    };
+    let alone = ("FREEHOLD__ROLES", " projections ");
+    assert_eq!(ports(&[]), [8001]);
+    assert_eq!(ports(&[("FREEHOLD__ROLES", "api")]), [8001]);
+    assert_eq!(ports(&[alone]), (8002..=8010).collect::<Vec<_>>());
+    assert_eq!(ports(&[alone, ("FREEHOLD__HTTP__LISTEN", "127.0.0.1:8001")]), [8001]);
+}
+
+#[test]
 fn a_file_that_is_no_toml_is_told_of_by_its_place_and_not_by_what_stands_there() {
     for (line, place) in [
         ("url = 'postgres://ann:hunter2@db/flats", "line 2, column "),
@@ -159,7 +173,6 @@ fn a_password_in_an_address_is_not_repeated() {
     for (address, printed) in [
         ("postgres://ann:hunter2@db:1/f?sslmode=require", "postgres://***@db:1/f?sslmode=require"),
         ("postgresql://ann:hunter2@db/f", "postgresql://***@db/f"),
-        ("postgres://ann:hun/t@r?hunter2@db/f", "postgres://***@db/f"),
         ("postgres://db/f?password=hunter2&port=1", "postgres://db/f?password=***&port=1"),
         ("postgres:///f?host=/run&password=hunter2", "postgres:///f?host=/run&password=***"),
         ("postgres://db/f?password=hunter2@ter", "postgres://db/f?password=***"),
@@ -168,7 +181,6 @@ fn a_password_in_an_address_is_not_repeated() {
             "postgres://db/f?password=a&password=hunter2",
             "postgres://db/f?password=***&password=***",
         ),
-        ("postgres://db/f?%70assword=hunter2", "postgres://db/f?%70assword=***"),
         ("postgres://db/f?password=a\"hunter2", "postgres://db/f?password=***"),
     ] {
         let sources = environment(&[
@@ -182,6 +194,78 @@ fn a_password_in_an_address_is_not_repeated() {
         let config = format!("{:?} {shown:?}", loaded.config);
         assert!(!config.contains("hunter2"), "{config}");
     }
+}
+
+#[test]
+fn an_address_that_no_driver_takes_is_refused_without_its_password() {
+    for (address, advice) in [
+        ("postgres://ann:hun/t@r?hunter2@db/f", "%2F for /"),
+        ("postgres://ann:hunter2/x@db/f", "%2F for /"),
+        ("postgres://ann:hunter2@db:port/f", "invalid port number"),
+        ("postgres://db/f?sslmod=verify-full", "no parameter sslmod"),
+        ("postgres://db/f?%70assword=hunter2", "no parameter like the one there"),
+    ] {
+        for name in ["DATABASE_URL", "DATABASE_READ_URL"] {
+            let said = environment(&[(name, address)]).load().unwrap_err().to_string();
+            assert!(said.contains(advice) && said.contains(name), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn an_address_without_its_scheme_is_no_folder() {
+    for address in [
+        "u:hunter2@h/d",
+        "user:hunter2@h.example.org:5432/d",
+        "u.v:hunter2@h/d",
+        "u@h/d",
+        "./u:hunter2@h/d",
+        "postgres:u:hunter2@h/d",
+        "db.example.org:5432/d",
+    ] {
+        let loaded = environment(&[("DATABASE_URL", address)]).load();
+        let said = loaded.err().unwrap_or_else(|| panic!("{address}")).to_string();
+        assert!(said.contains("postgres://"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    for folder in ["data", "./a:b", "/var/lib/f", "sqlite:./a@b", "C:\\data", "C:/data", "a.b"] {
+        let loaded = environment(&[("DATABASE_URL", folder)]).load().unwrap();
+        assert!(matches!(loaded.config.store.url, StoreUrl::Sqlite(_)), "{folder}");
+    }
+}
+
+#[test]
+fn a_secret_by_itself_and_in_a_file_is_refused_unless_they_are_one() {
+    let (ours, other) = ("5a".repeat(32), "a5".repeat(32));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, format!("{ours}\n")).unwrap();
+    let path = path.to_str().unwrap();
+    let (_file, mut sources) = with_file(&format!("[vault]\nmaster_key_file = '{path}'"));
+    for layer in [Sources::default(), sources.clone()] {
+        let set = |key: &str| {
+            let mut layer = layer.clone();
+            if layer.file.is_none() {
+                layer.environment.insert("FREEHOLD__VAULT__MASTER_KEY_FILE".into(), path.into());
+            }
+            layer.environment.insert("FREEHOLD__VAULT__MASTER_KEY".into(), key.into());
+            layer.load()
+        };
+        let said = set(&other).unwrap_err().to_string();
+        let named = said.replace("FREEHOLD__VAULT__MASTER_KEY_FILE", "");
+        assert!(named.contains("FREEHOLD__VAULT__MASTER_KEY") && said.contains(path), "{said}");
+        assert!(!said.contains(&other) && !said.contains(&ours), "{said}");
+        set(&ours).unwrap();
+    }
+    // Another store for one command, whatever the file says.
+    std::fs::write(path, "postgres://db/f").unwrap();
+    sources = environment(&[("FREEHOLD__STORE__URL_FILE", path), ("DATABASE_URL", "elsewhere")]);
+    assert!(matches!(sources.load().unwrap().config.store.url, StoreUrl::Postgres(_)));
+    sources.flags.push(("store.url", "--store", "here".into()));
+    assert!(matches!(sources.load().unwrap().config.store.url, StoreUrl::Sqlite(_)));
+    sources.environment.insert("FREEHOLD__STORE__URL".into(), "there".into());
+    assert!(sources.load().unwrap_err().to_string().contains("remove one of the two"));
 }
 
 #[test]

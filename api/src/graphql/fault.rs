@@ -5,9 +5,10 @@
 //! by accident: what is not converted here does not compile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::Value;
-use freehold_ports::{CodecError, ReadModelError};
+use freehold_ports::{CodecError, ReadModelError, VaultError};
 use freehold_projections::MalformedRow;
 use tracing::{error, warn};
 
@@ -29,6 +30,8 @@ pub enum Fault {
     NotBuilt(Arc<str>),
     /// A store does not answer.
     Unavailable,
+    /// Too many wait for the log; after so long it may be asked again.
+    Overloaded(Duration),
     /// This process writes no more; another one may.
     Fenced,
     /// A mistake of ours.
@@ -58,6 +61,7 @@ impl Fault {
             Self::Stale(_) => "STALE",
             Self::NotBuilt(_) => "NOT_BUILT",
             Self::Unavailable => "UNAVAILABLE",
+            Self::Overloaded(_) => "OVERLOADED",
             Self::Fenced => "FENCED",
             Self::Internal => "INTERNAL",
         }
@@ -80,6 +84,9 @@ impl From<Fault> for async_graphql::Error {
                 format!("projection {projection} is still being built; ask again later")
             }
             Fault::Unavailable => "a store does not answer; ask again later".to_owned(),
+            Fault::Overloaded(retry_after) => {
+                format!("too many requests wait; try again after {} ms", retry_after.as_millis())
+            }
             Fault::Fenced => {
                 "this process takes no more writes until it is restarted; send it to another one"
                     .to_owned()
@@ -104,6 +111,10 @@ impl From<Fault> for async_graphql::Error {
                 extensions.set("asked", stale.asked.to_string());
             }
             Fault::NotBuilt(projection) => extensions.set("projection", &*projection),
+            Fault::Overloaded(retry_after) => {
+                let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+                extensions.set("retryAfterMs", retry_after_ms);
+            }
             Fault::Unavailable | Fault::Fenced | Fault::Internal => {}
         }
         error
@@ -126,6 +137,8 @@ impl From<ReadModelError> for Fault {
             | ReadModelError::Behind { .. }
             | ReadModelError::Retired(_)
             | ReadModelError::CheckpointMoved { .. }
+            | ReadModelError::Lacks { .. }
+            | ReadModelError::LetterMoved { .. }
             | ReadModelError::Unfit { .. } => internal(&error),
         }
     }
@@ -149,6 +162,7 @@ impl From<MalformedRow> for Fault {
 impl From<freehold_ports::ReadError> for Fault {
     fn from(error: freehold_ports::ReadError) -> Self {
         match error {
+            freehold_ports::ReadError::Overloaded { retry_after } => Self::Overloaded(retry_after),
             freehold_ports::ReadError::Unavailable { .. } => unavailable(&error),
             freehold_ports::ReadError::Damaged { .. }
             | freehold_ports::ReadError::UnknownLog(_) => internal(&error),
@@ -158,7 +172,12 @@ impl From<freehold_ports::ReadError> for Fault {
 
 impl From<CodecError> for Fault {
     fn from(error: CodecError) -> Self {
-        internal(&error)
+        match error {
+            CodecError::Vault(VaultError::Unavailable { .. } | VaultError::WrongMasterKey) => {
+                unavailable(&error)
+            }
+            _ => internal(&error),
+        }
     }
 }
 

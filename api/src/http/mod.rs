@@ -26,8 +26,8 @@ pub use server::{FinishError, ServeError, Server};
 
 /// What is served beyond health and metrics.
 pub struct Application {
-    /// Answers `/graphql` and `/schema.graphql`.
-    pub operations: graphql::Operations,
+    /// Answers `/graphql` and `/schema.graphql`, where this process does.
+    pub operations: Option<graphql::Operations>,
     /// Further routes, with their state already in them.
     pub routes: Router,
     /// What must hold for `/ready`.
@@ -55,6 +55,7 @@ pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 impl Application {
     /// An application of a schema alone.
     pub fn new(operations: graphql::Operations) -> Self {
+        let operations = Some(operations);
         Self { operations, routes: Router::new(), checks: Vec::new(), finally: Vec::new() }
     }
 }

@@ -20,14 +20,19 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn routes(checks: Vec<Check>, metrics: Metrics) -> Router {
     Router::new()
-        .route("/", get(|| async { Html(include_str!("../../assets/index.html")) }))
         .route("/health", get(|| async { Json(Health { status: "alive" }) }))
         .route("/ready", get(ready).with_state(checks))
         .route("/metrics", get(render_metrics).with_state(metrics))
 }
 
+/// What a browser finds first.
+pub(super) fn front_page() -> Router {
+    Router::new().route("/", get(|| async { Html(include_str!("../../assets/index.html")) }))
+}
+
 pub(super) async fn not_found() -> Problem {
-    let detail = "there is nothing at this address; / lists what there is";
+    let detail = "there is nothing at this address; / lists what there is, and a process without \
+                  the role api has /health, /ready and /metrics alone";
     Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", detail)
 }
 

@@ -75,15 +75,19 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let listen = config.http.listen;
         let access = Access::new(&config.auth, listen)?;
-        let listener = TcpListener::bind(listen).await;
+        let listener = TcpListener::bind(&*config.http.addresses()).await;
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = bound.map_err(|source| ServeError::Listen { listen, source })?;
 
         let Application { operations, routes, checks, finally } = application;
         let body_limit = config.http.max_body_bytes;
         let rules = Rules { access: access.clone(), timeout: config.http.request_timeout() };
+        let graphql = operations.map(|operations| {
+            graphql::routes(operations, access, config.graphql.clone(), body_limit)
+                .merge(operations::front_page())
+        });
         let router = routes
-            .merge(graphql::routes(operations, access, config.graphql.clone(), body_limit))
+            .merge(graphql.unwrap_or_default())
             .merge(operations::routes(checks, metrics.clone()))
             .fallback(operations::not_found)
             .method_not_allowed_fallback(operations::method_not_allowed)

@@ -31,7 +31,7 @@ use std::time::Duration;
 use freehold_commands::CommandError;
 use freehold_domain::Refusal;
 use freehold_ports::{
-    CodecError, EventFilter, GenerationState, GlobalPosition, LogName, VaultError,
+    CodecError, EventFilter, GenerationState, GlobalPosition, LogName, ReadError, VaultError,
 };
 use freehold_projections::{SubscriptionState, SubscriptionStatus};
 
@@ -184,6 +184,17 @@ impl NotStored {
     fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::warn!(error, "item not stored");
         Self::retry(UNAVAILABLE, "the log cannot be reached now", Duration::from_secs(5))
+    }
+}
+
+impl From<ReadError> for NotStored {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Overloaded { retry_after } => {
+                Self::retry("OVERLOADED", error.to_string(), retry_after)
+            }
+            error => Self::unavailable(&error),
+        }
     }
 }
 

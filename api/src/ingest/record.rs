@@ -315,7 +315,7 @@ impl Ingest {
         let tenant = &caller.tenant;
         for _ in 0..ATTEMPTS {
             let id = self.lookups.id_of(&self.platform, tenant, Kind::User, feed, reference).await;
-            let id = id.map_err(|error| NotStored::unavailable(&error))?;
+            let id = id?;
             let user = UserId(id.unwrap_or_else(|| context.new_id("user")));
             let plan = |state: &User| {
                 let mut commands: Vec<UserCommand> = Vec::with_capacity(2);

@@ -108,7 +108,7 @@ impl Ingest {
         let request = (format!("{:?}", item.event_type), &item.data);
         for _ in 0..ATTEMPTS {
             let id = self.lookups.id_of(&self.platform, tenant, Kind::Property, source, reference);
-            let id = id.await.map_err(|error| NotStored::unavailable(&error))?;
+            let id = id.await?;
             if id.is_none() && item.event_type == PropertyEventType::Remove {
                 return Ok(pending.unknown());
             }

@@ -1,6 +1,5 @@
 //! The keys of people, wrapped as they are stored, in a file of their own.
 
-use std::collections::HashSet;
 use std::io::{BufRead, Write};
 use std::num::NonZeroU32;
 
@@ -8,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freehold_domain::SubjectId;
-use freehold_domain::user::UserEvent;
-use freehold_ports::{EventCodec, EventFilter, GlobalPosition, LogName, SubjectKeys, WrappedKey};
+use freehold_ports::{EventCodec, GlobalPosition, LogName, WrappedKey};
 use serde::{Deserialize, Serialize};
 
 use super::lines::{Line, LineReader, LineWriter};
 use super::{Ports, TransferError, master_key_check};
+use crate::sealed::{shredded, shreddings};
 
 /// The format's version.
 const FORMAT: u32 = 1;
@@ -81,6 +80,9 @@ pub async fn import_keys(ports: &Ports, input: impl BufRead) -> Result<KeysMoved
     let mut lines = LineReader::new(input);
     let no_export = |what: String| TransferError::NotAnExport { command: "keys", what };
     let header: Header = match lines.next()? {
+        Line::Record(line) if line.starts_with(b"{\"freehold_logs\"") => {
+            return Err(no_export("is of `freehold events export`".into()));
+        }
         Line::Record(line) => {
             serde_json::from_slice(line).map_err(|error| no_export(error.to_string()))?
         }
@@ -127,19 +129,11 @@ fn read_key(line: &[u8]) -> Result<WrappedKey, super::record::Wrong> {
 /// the log was.
 pub(super) async fn destroy_shredded(ports: &Ports) -> Result<(), TransferError> {
     const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
-    let types = vec!["SubjectKeyShredded".into()];
-    let shreddings = EventFilter { categories: vec!["user".into()], event_types: types };
+    let codec = EventCodec::new(ports.vault.clone());
     let mut after = GlobalPosition(0);
     loop {
-        let page = ports.events.read_all(&LogName::DOMAIN, &shreddings, after, PAGE).await?;
-        let (codec, mut subjects) = (EventCodec::new(ports.vault.clone()), HashSet::new());
-        for event in &page.events {
-            let read: UserEvent = codec.decode(event, &SubjectKeys::default())?;
-            if let UserEvent::SubjectKeyShredded(shredded) = read {
-                subjects.insert(shredded.subject);
-            }
-        }
-        let subjects: Vec<SubjectId> = subjects.into_iter().collect();
+        let page = ports.events.read_all(&LogName::DOMAIN, &shreddings(), after, PAGE).await?;
+        let subjects = shredded(&codec, &page.events)?;
         for subject in ports.vault.keys_for_reading(&subjects).await?.into_keys() {
             ports.vault.destroy(subject).await?;
         }

@@ -120,7 +120,8 @@ pub enum TransferError {
     },
     /// The store has another master key than the one that the file was taken from.
     #[error(
-        "this store has another master key than the one that the file comes from: nobody's \
+        "this store has another master key than the one that the file comes from, or made one \
+         just now: nobody's \
          personal values could be read, and nobody would be recognised by their e-mail address. \
          Nothing was imported. A store that was used keeps its key: name a new folder with a copy \
          of that master.key in it, or an empty database with vault.master_key set to it"

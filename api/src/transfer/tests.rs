@@ -7,8 +7,8 @@ use chrono::Utc;
 use freehold_domain::SubjectId;
 use freehold_memory::{MemoryEventStore, MemoryKeyVault};
 use freehold_ports::{
-    AppendRequest, CommandId, EventCodec, EventFilter, EventId, ExpectedVersion, Fingerprint,
-    NewEvent, PayloadCodec, Provenance, RecordedEvent, SystemClock,
+    AppendRequest, CommandId, Commit, EventCodec, EventFilter, EventId, ExpectedVersion,
+    Fingerprint, NewEvent, PayloadCodec, Provenance, RecordedEvent, SystemClock,
 };
 use freehold_projections::{Projections, models};
 use freehold_sqlite::{SqliteKeyVault, SqliteReadModels};
@@ -308,7 +308,7 @@ async fn read_models_of_another_log_are_refused() {
     let status = all.statuses().into_iter().find(|one| one.log == LogName::DOMAIN).unwrap();
     let generation = to.models.create_generation(status.name, status.version, &[]).await.unwrap();
     let (start, seen) = (GlobalPosition(0), GlobalPosition(3));
-    to.models.commit(generation, start, seen, Vec::new()).await.unwrap();
+    to.models.commit(Commit::moving(generation, start, seen, Vec::new())).await.unwrap();
 
     let refused = import(&to, &exported(&from).await).await;
 

@@ -402,6 +402,12 @@ impl AppendRequest {
 /// Why a read gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// Too many callers wait already: nothing was read.
+    #[error("too many requests wait; try again after {} ms", retry_after.as_millis())]
+    Overloaded {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// The store could not be reached or failed.
     #[error("the event store cannot be read; check its address and that it is running")]
     Unavailable {

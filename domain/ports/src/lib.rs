@@ -1,13 +1,15 @@
 //! What Freehold needs from outside, as small traits with the types they exchange.
 //!
 //! [`EventStore`] keeps the logs, [`SnapshotStore`] shortcuts to aggregate states, [`KeyVault`] the
-//! keys of people, [`ReadModels`] what queries read, [`Clock`] the time. [`Publisher`] shows a log to readers elsewhere. [`RestoreLog`] and
+//! keys of people, [`ReadModels`] what queries read, [`DeadLetters`] what could not be handled,
+//! [`Clock`] the time. [`Publisher`] shows a log to readers elsewhere. [`RestoreLog`] and
 //! [`RestoreKeys`] move what is stored to another store. [`EventCodec`] stands between typed events
 //! and the bytes a store keeps. Adapters implement the traits, one crate a
 //! technology; the suites they must pass are in `tests/contract`.
 
 mod clock;
 mod codec;
+mod dead_letters;
 mod event_store;
 mod geometry;
 mod key_vault;
@@ -23,6 +25,10 @@ mod snapshots;
 
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, EncodedPayload, EventCodec, SealedText, SubjectKeys};
+pub use dead_letters::{
+    DeadLetter, DeadLetters, Fault, LetterChange, LetterFilter, LetterGroup, LetterId, RetryPace,
+    Tried,
+};
 pub use event_store::{
     AppendError, AppendRequest, Appended, Boundary, EventFilter, EventPage, EventStore,
     InvalidRequest, NewEvent, Provenance, ReadError, RecordedEvent, StoreFailure, TaggedEvent,
@@ -36,9 +42,9 @@ pub use log::{
 pub use master_key::MasterKey;
 pub use publisher::{PublishError, Published, Publisher};
 pub use read_models::{
-    Column, ColumnKind, Filter, Generation, GenerationId, GenerationState, Key, Nulls, Order, Page,
-    Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial, Table, TableChanges,
-    Term, Test, Value, index_in_order, usable_filters,
+    Column, ColumnKind, Commit, Filter, Generation, GenerationId, GenerationState, Key, Mark,
+    Nulls, Order, Page, Part, Query, ReadModelError, ReadModels, Reading, Row, RowChange, Spatial,
+    Table, TableChanges, Term, Test, Value, index_in_order, usable_filters,
 };
 pub use recently_used::RecentlyUsed;
 pub use restore::{

@@ -20,11 +20,12 @@ use uuid::Uuid;
 
 pub use reading::{Nulls, Part, Reading, Term, Test, index_in_order, usable_filters};
 
-use crate::{GlobalPosition, StoreFailure};
+use crate::{DeadLetters, GlobalPosition, LetterChange, StoreFailure, StreamId};
 
-/// Keeps read models; its contract runs in `tests/contract`.
+/// Keeps read models, and the dead letters of what fills them; its contract runs in
+/// `tests/contract`.
 #[async_trait]
-pub trait ReadModels: Send + Sync {
+pub trait ReadModels: DeadLetters {
     /// Every generation of a projection, oldest first.
     async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError>;
 
@@ -51,8 +52,9 @@ pub trait ReadModels: Send + Sync {
     /// before it becomes [`GenerationState::Retired`]: it takes no more commits, and can be
     /// activated again.
     ///
-    /// - Errors: [`ReadModelError::Behind`] if readers would see an older state than before; nothing
-    ///   is changed. A commit to either generation that is under way counts.
+    /// - Errors: [`ReadModelError::Behind`] if readers would see an older state than before, and
+    ///   [`ReadModelError::Lacks`] if a stream would be parked whose events they see; nothing is
+    ///   changed. A commit to either generation that is under way counts.
     async fn activate(&self, generation: GenerationId) -> Result<(), ReadModelError>;
 
     /// Makes a retired generation a building one, so that it takes the commits it lacks before it
@@ -70,18 +72,13 @@ pub trait ReadModels: Send + Sync {
         keys: Vec<Key>,
     ) -> Result<Vec<Row>, ReadModelError>;
 
-    /// Writes changes and moves the checkpoint from `from` to `to`, all or nothing.
+    /// Writes rows and letters and moves the checkpoint, all or nothing.
     ///
-    /// - Errors: [`ReadModelError::CheckpointMoved`] if the checkpoint is not at `from`: another
-    ///   process does the same work. [`ReadModelError::Retired`] if readers have been given another
-    ///   generation: a commit to this one would be seen by nobody.
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError>;
+    /// - Errors: [`ReadModelError::CheckpointMoved`] if the generation does not stand at
+    ///   [`Commit::from`]: another process does the same work. [`ReadModelError::Retired`] if
+    ///   readers have been given another generation: a commit to this one would be seen by nobody.
+    ///   [`ReadModelError::LetterMoved`] if a letter is not there, or there already.
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError>;
 
     /// Queries a table of a projection's active generation; never waits for a writer.
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError>;
@@ -225,6 +222,57 @@ pub struct GenerationId {
     pub number: u32,
 }
 
+/// Where a generation stands; whoever changes it says where it stood and moves it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The checkpoint: the last position whose effects it holds.
+    pub position: GlobalPosition,
+    /// How often letters were changed, or retries ordered, without moving the checkpoint.
+    pub revision: u64,
+}
+
+impl From<GlobalPosition> for Mark {
+    /// Where nothing but the checkpoint was ever moved.
+    fn from(position: GlobalPosition) -> Self {
+        Self { position, revision: 0 }
+    }
+}
+
+/// What one transaction does to a generation.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Which one.
+    pub generation: GenerationId,
+    /// Where it stands, as far as the writer knows.
+    pub from: Mark,
+    /// Its checkpoint from now on.
+    pub to: GlobalPosition,
+    /// What happens to rows.
+    pub changes: Vec<TableChanges>,
+    /// What happens to letters.
+    pub letters: Vec<LetterChange>,
+}
+
+impl Commit {
+    /// Moves the checkpoint and rows, and no letter.
+    pub fn moving(
+        generation: GenerationId,
+        from: impl Into<Mark>,
+        to: GlobalPosition,
+        changes: Vec<TableChanges>,
+    ) -> Self {
+        Self { generation, from: from.into(), to, changes, letters: Vec::new() }
+    }
+
+    /// Where the generation stands afterwards: letters that move no checkpoint move the revision,
+    /// so that no commit which was folded before them passes.
+    pub fn mark(&self) -> Mark {
+        let Mark { position, revision } = self.from;
+        let moves_revision = self.to == position && !self.letters.is_empty();
+        Mark { position: self.to, revision: revision + u64::from(moves_revision) }
+    }
+}
+
 /// A generation and how far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
@@ -236,6 +284,15 @@ pub struct Generation {
     pub state: GenerationState,
     /// The last position whose effects it holds.
     pub checkpoint: GlobalPosition,
+    /// How often letters were changed, or retries ordered, without moving the checkpoint.
+    pub revision: u64,
+}
+
+impl Generation {
+    /// Where it stands.
+    pub fn mark(&self) -> Mark {
+        Mark { position: self.checkpoint, revision: self.revision }
+    }
 }
 
 /// What a generation is for.
@@ -362,15 +419,42 @@ pub enum ReadModelError {
         /// Where the active generation is.
         active: GlobalPosition,
     },
-    /// Someone else moved the checkpoint.
-    #[error("the checkpoint of {} stands at {actual}, not {expected}; another process runs it", generation.projection)]
+    /// Readers would lose events of a stream.
+    #[error(
+        "generation {} of {} has stream {stream} parked at position {position}, which readers see \
+         applied; mend what parks it and try again",
+        generation.number,
+        generation.projection
+    )]
+    Lacks {
+        /// Which generation.
+        generation: GenerationId,
+        /// What is parked in it.
+        stream: StreamId,
+        /// Where.
+        position: GlobalPosition,
+    },
+    /// A letter is not as the writer believed.
+    #[error("the dead letter of {stream} in {} is another one by now", generation.projection)]
+    LetterMoved {
+        /// Where it is parked.
+        generation: GenerationId,
+        /// Whose it is.
+        stream: StreamId,
+    },
+    /// Someone else moved the checkpoint, or changed what moves none.
+    #[error(
+        "{} stands at {} (revision {}), not {} (revision {}); another process runs it",
+        generation.projection, actual.position, actual.revision, expected.position,
+        expected.revision
+    )]
     CheckpointMoved {
         /// Which generation.
         generation: GenerationId,
         /// Where the writer believed it was.
-        expected: GlobalPosition,
+        expected: Mark,
         /// Where it is.
-        actual: GlobalPosition,
+        actual: Mark,
     },
     /// A question that does not fit the table.
     #[error("table {table}: {what}")]

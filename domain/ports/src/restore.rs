@@ -176,6 +176,9 @@ pub trait RestoreKeys: Send + Sync {
         limit: NonZeroU32,
     ) -> Result<Vec<WrappedKey>, VaultError>;
 
+    /// Those of the subjects that have neither a key nor a destroyed one.
+    async fn without_keys(&self, subjects: &[SubjectId]) -> Result<Vec<SubjectId>, VaultError>;
+
     /// Stores keys as they were, all or none; durable before it returns. Returns how many subjects
     /// it changed.
     ///

@@ -17,7 +17,7 @@ read_model! {
             /// The day it happened, UTC.
             day: NaiveDate,
         }
-        /// The property, once an interaction of the day named it.
+        /// The property, once an interaction of the day named it; the smallest id if several did.
         property: Option<PropertyId>,
         /// How often it was shown among others.
         impressions: i64,
@@ -89,7 +89,7 @@ impl Projection for Engagement {
     type Event = Interaction;
 
     const NAME: &'static str = "engagement";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn log(&self) -> LogName {
         LogName::INTERACTIONS
@@ -126,7 +126,8 @@ impl Projection for Engagement {
                     other: 0,
                     bot_events: 0,
                 });
-                row.property = row.property.or(property);
+                // Whoever says it first: streams come in any order.
+                row.property = row.property.into_iter().chain(property).min();
                 *count!(row, counter) += 1;
                 rows.put(row);
             }

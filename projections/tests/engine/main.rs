@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod dead_letters;
 mod relay;
 mod support;
 
@@ -12,11 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold_ports::{
-    EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName, ReadModelError,
-    ReadModels, RowChange, SystemClock, TableChanges,
+    Commit, EventStore as _, GenerationId, GenerationState, GlobalPosition, LogName,
+    ReadModelError, ReadModels, RowChange, SystemClock, TableChanges,
 };
 use freehold_projections::{
-    Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus, TypedRow as _,
+    FailurePolicy, Phase, ProjectionError, Projections, SubscriptionState, SubscriptionStatus,
+    TypedRow as _,
 };
 use freehold_test_stores::{Log, Place};
 use proptest::prelude::*;
@@ -194,7 +196,7 @@ fn a_killed_process_loses_and_doubles_nothing() {
     });
 }
 
-/// What cannot be handled stops its subscription where everybody sees it, and nothing else.
+/// A projection that is told to stop does so where everybody sees it, and nothing else stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
     let shop = Shop::new();
@@ -211,7 +213,7 @@ async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
     let models = shop.models().await;
     settle_first(&models, &log, &before).await;
     refuses.store(true, Ordering::Relaxed);
-    let projections = engine(log.clone(), models.clone(), shelves).with(Counting);
+    let projections = stopping(log.clone(), models.clone()).with(shelves).with(Counting);
 
     projections.start();
     let failure = failure(&projections).await;
@@ -239,6 +241,13 @@ async fn a_poison_event_stops_one_projection_visibly_until_it_can_be_handled() {
     projections.stop().await;
 }
 
+/// No projections yet; those that follow stop at what they cannot handle.
+fn stopping(log: Arc<dyn Log>, models: Arc<dyn ReadModels>) -> Projections {
+    let stopping = ["shelves", "panicking"].map(str::to_owned).into();
+    let policy = FailurePolicy { stopping, ..FailurePolicy::default() };
+    Projections::new(log, models, codec(), Arc::new(SystemClock)).under(policy)
+}
+
 /// Brings the model to the events before the poison, so that there is something to show.
 async fn settle_first(models: &Arc<dyn ReadModels>, log: &Arc<dyn Log>, events: &[ShopEvent]) {
     let place = Place::in_memory();
@@ -258,7 +267,7 @@ async fn unknown_and_unreadable_events_are_failures() {
         let shop = Shop::in_memory();
         let log = shop.log().await;
         let models = shop.models().await;
-        let projections = engine(log.clone(), models.clone(), Shelves::<1>::default());
+        let projections = stopping(log.clone(), models.clone()).with(Shelves::<1>::default());
         projections.start();
         let good = append(&*log, &[ShopEvent::Placed { item: 1, shelf: 1 }]).await;
         projections.wait_for("shelves", good, SOON).await.unwrap().unwrap();
@@ -891,6 +900,42 @@ fn of_two_engines_one_stands_by_and_takes_over() {
     processes.drain(..).for_each(|(process, _)| process.shutdown_background());
 }
 
+/// A process that leaves the work to others knows how far they are, from before there is anything
+/// to read, and does none of it, also where nobody does and where another release fills what
+/// readers see.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_only_watches_does_no_work() {
+    const LONGER_THAN_PATIENCE: Duration = Duration::from_secs(3);
+    let shop = Shop::new();
+    let (log, models) = (shop.log().await, shop.models().await);
+    let dice = Dice::new(9);
+    let mut events = dice.events(100);
+    let first = append(&*log, &events).await;
+    let watching = engine(log.clone(), models.clone(), Shelves::<1>::default());
+    watching.watch();
+    assert!(failure(&watching).await.error.contains("not built"));
+    assert!(models.generations("shelves").await.unwrap().is_empty());
+
+    let working = engine(log.clone(), models.clone(), Shelves::<2>::default());
+    working.start();
+    watching.wait_for("shelves", first, SOON).await.unwrap().unwrap();
+    working.stop().await;
+    let more = dice.events(10);
+    let second = append(&*log, &more).await;
+    events.extend(more);
+    let late = watching.wait_for("shelves", second, LONGER_THAN_PATIENCE).await.unwrap();
+    let seen = late.unwrap_err().status;
+    assert_eq!((seen.state, seen.position), (SubscriptionState::StandingBy, first));
+    assert!(seen.behind_since.is_some());
+
+    working.start();
+    watching.wait_for("shelves", second, SOON).await.unwrap().unwrap();
+    assert!(watching.status("shelves").unwrap().is_current());
+    watching.stop().await;
+    working.stop().await;
+    assert_eq!(shown(&*models).await.1, plain(&events).1);
+}
+
 /// Verifying finds rows that were changed, lost or made up behind the log's back, and only those.
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_shows_rows_that_are_not_what_the_log_says() {
@@ -934,7 +979,7 @@ async fn verifying_shows_rows_that_are_not_what_the_log_says() {
         ],
     }];
     let at = active.checkpoint;
-    models.commit(active.id, at, at, forged).await.unwrap();
+    models.commit(Commit::moving(active.id, at, at, forged)).await.unwrap();
     let found = projections.verify("shelves").await.unwrap();
 
     assert_eq!((found.differences, found.through), (3, at));
@@ -1082,7 +1127,7 @@ async fn a_projection_that_panics_is_a_failure() {
     let shop = Shop::in_memory();
     let log = shop.log().await;
     let models = shop.models().await;
-    let projections = engine(log.clone(), models, Shelves::<1>::default()).with(Panicking);
+    let projections = stopping(log.clone(), models).with(Shelves::<1>::default()).with(Panicking);
     append(&*log, &Dice::new(3).events(5)).await;
     projections.start();
     let deadline = Instant::now() + SOON;

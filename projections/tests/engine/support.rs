@@ -13,10 +13,10 @@ use freehold_contract::interposed::{Interposed, InterposedModels, InterposedStor
 use freehold_domain::{PayloadError, StoredEvent};
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
-    AppendRequest, CommandId, EventCodec, EventFilter, EventId, EventPage, EventStore,
+    AppendRequest, CommandId, Commit, EventCodec, EventFilter, EventId, EventPage, EventStore,
     ExpectedVersion, Fingerprint, Generation, GenerationId, GenerationState, GlobalPosition, Key,
     LogName, NewEvent, PayloadCodec, Provenance, Query, ReadError, ReadModelError, ReadModels, Row,
-    SystemClock, Table, TableChanges,
+    SystemClock, Table,
 };
 use freehold_projections::{
     ApplyError, Failure, ProjectedEvent, Projection, Projections, Rows, SubscriptionState,
@@ -514,16 +514,10 @@ impl InterposedModels for Flaky {
         self.models.fetch(generation, table, keys).await
     }
 
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
         self.hiccup()?;
         tokio::time::sleep(Duration::from_micros(self.dice.below(300))).await;
-        self.models.commit(generation, from, to, changes).await?;
+        self.models.commit(commit).await?;
         self.hiccup()
     }
 }

@@ -4,13 +4,14 @@
 
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, CommandId, EventFilter, EventPage, EventStore, Filter,
-    Fingerprint, Generation, GenerationId, GlobalPosition, Key, LogName, Page, Query, ReadError,
-    ReadModelError, ReadModels, RecordedEvent, Row, StreamId, StreamVersion, Table, TableChanges,
-    Tag, TaggedEvent,
+    AppendError, AppendRequest, Appended, CommandId, Commit, DeadLetter, DeadLetters, EventFilter,
+    EventPage, EventStore, Filter, Fingerprint, Generation, GenerationId, GlobalPosition, Key,
+    LetterFilter, LetterGroup, LetterId, LogName, Page, Query, ReadError, ReadModelError,
+    ReadModels, RecordedEvent, RetryPace, Row, StreamId, StreamVersion, Table, Tag, TaggedEvent,
 };
 use tokio::sync::watch;
 
@@ -157,14 +158,8 @@ pub trait InterposedModels: Send + Sync {
     }
 
     /// As [`ReadModels::commit`].
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        self.behind().commit(generation, from, to, changes).await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        self.behind().commit(commit).await
     }
 
     /// As [`ReadModels::query`].
@@ -180,6 +175,38 @@ pub trait InterposedModels: Send + Sync {
         filters: Vec<Filter>,
     ) -> Result<u64, ReadModelError> {
         self.behind().count(projection, table, filters).await
+    }
+}
+
+#[async_trait]
+impl<T: InterposedModels> DeadLetters for Interposed<T> {
+    async fn letters(
+        &self,
+        filter: LetterFilter,
+        after: Option<LetterId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<DeadLetter>, ReadModelError> {
+        self.0.behind().letters(filter, after, limit).await
+    }
+
+    async fn letter_groups(
+        &self,
+        filter: LetterFilter,
+    ) -> Result<Vec<LetterGroup>, ReadModelError> {
+        self.0.behind().letter_groups(filter).await
+    }
+
+    async fn parked(&self, generation: &GenerationId) -> Result<Vec<DeadLetter>, ReadModelError> {
+        self.0.behind().parked(generation).await
+    }
+
+    async fn order_retry(
+        &self,
+        letters: Vec<LetterId>,
+        pace: RetryPace,
+        by: Arc<str>,
+    ) -> Result<u64, ReadModelError> {
+        self.0.behind().order_retry(letters, pace, by).await
     }
 }
 
@@ -223,14 +250,8 @@ impl<T: InterposedModels> ReadModels for Interposed<T> {
         self.0.fetch(generation, table, keys).await
     }
 
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        self.0.commit(generation, from, to, changes).await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        self.0.commit(commit).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {

@@ -13,6 +13,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+pub mod dead_letters;
 pub mod event_store;
 pub mod interposed;
 pub mod key_vault;
@@ -70,6 +71,7 @@ mod tests {
     #[test]
     fn every_behaviour_is_in_its_suite() {
         for source in [
+            include_str!("dead_letters.rs"),
             include_str!("event_store.rs"),
             include_str!("key_vault.rs"),
             include_str!("publisher.rs"),

@@ -8,9 +8,9 @@ use std::sync::atomic::{self, AtomicBool};
 
 use chrono::{DateTime, Duration, Utc};
 use freehold_ports::{
-    Column, ColumnKind, Filter, GenerationId, GenerationState, GlobalPosition, Key, Order, Page,
-    Query, ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges, Value,
-    search_words,
+    Column, ColumnKind, Commit, Filter, GenerationId, GenerationState, GlobalPosition, Key, Mark,
+    Order, Page, Query, ReadModelError, ReadModels, Row, RowChange, Spatial, Table, TableChanges,
+    Value, search_words,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -176,11 +176,14 @@ async fn active_with(
     let generation = building(store).await;
     let before = seen(store).await;
     if before > START {
-        store.commit(generation.clone(), START, before, Vec::new()).await.unwrap();
+        store.commit(Commit::moving(generation.clone(), START, before, Vec::new())).await.unwrap();
     }
     store.activate(generation.clone()).await.unwrap();
     let after = GlobalPosition(before.0 + 1);
-    store.commit(generation.clone(), before, after, puts(table, rows)).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), before, after, puts(table, rows)))
+        .await
+        .unwrap();
     generation
 }
 
@@ -247,7 +250,7 @@ pub async fn activating_swaps_what_all_queries_read(store: Arc<dyn ReadModels>) 
     let old = active_with(store, homes(), vec![home(1, &[])]).await;
     let new = building(store).await;
     let rows = puts(homes(), [home(2, &[]), home(3, &[])]);
-    store.commit(new.clone(), START, GlobalPosition(9), rows).await.unwrap();
+    store.commit(Commit::moving(new.clone(), START, GlobalPosition(9), rows)).await.unwrap();
     assert_eq!(numbers(store, everything(homes())).await, [1]);
 
     store.activate(new.clone()).await.unwrap();
@@ -269,7 +272,10 @@ pub async fn a_retired_generation_can_be_activated_again(store: Arc<dyn ReadMode
     store.reopen(old.clone()).await.unwrap();
     assert_eq!(state_of(store, &old).await, GenerationState::Building);
     let late = puts(homes(), [home(4, &[])]);
-    store.commit(old.clone(), GlobalPosition(1), GlobalPosition(2), late).await.unwrap();
+    store
+        .commit(Commit::moving(old.clone(), GlobalPosition(1), GlobalPosition(2), late))
+        .await
+        .unwrap();
     assert_eq!(numbers(store, everything(homes())).await, [2]);
 
     store.activate(old.clone()).await.unwrap();
@@ -296,7 +302,7 @@ pub async fn a_generation_behind_what_readers_see_is_not_activated(store: Arc<dy
     assert_eq!(state_of(store, &new).await, GenerationState::Building);
     assert_eq!(numbers(store, everything(homes())).await, [1]);
     let more = puts(homes(), [home(1, &[]), home(2, &[])]);
-    store.commit(new.clone(), START, GlobalPosition(1), more).await.unwrap();
+    store.commit(Commit::moving(new.clone(), START, GlobalPosition(1), more)).await.unwrap();
     store.activate(new).await.unwrap();
     assert_eq!(numbers(store, everything(homes())).await, [1, 2]);
 }
@@ -308,7 +314,8 @@ pub async fn a_retired_generation_takes_no_commits(store: Arc<dyn ReadModels>) {
     let new = active_with(store, homes(), vec![home(2, &[])]).await;
 
     let late = puts(homes(), [home(4, &[])]);
-    let refused = store.commit(old.clone(), GlobalPosition(1), GlobalPosition(2), late).await;
+    let refused =
+        store.commit(Commit::moving(old.clone(), GlobalPosition(1), GlobalPosition(2), late)).await;
 
     assert!(matches!(refused, Err(ReadModelError::Retired(id)) if id == old));
     assert_eq!(checkpoint_of(store, &old).await, GlobalPosition(1));
@@ -316,7 +323,7 @@ pub async fn a_retired_generation_takes_no_commits(store: Arc<dyn ReadModels>) {
     assert_eq!(state_of(store, &new).await, GenerationState::Active);
     store.reopen(old.clone()).await.unwrap();
     let (from, to) = (GlobalPosition(1), GlobalPosition(2));
-    store.commit(old.clone(), from, to, Vec::new()).await.unwrap();
+    store.commit(Commit::moving(old.clone(), from, to, Vec::new())).await.unwrap();
     store.activate(old).await.unwrap();
     assert_eq!(numbers(store, everything(homes())).await, [1]);
 }
@@ -334,7 +341,10 @@ pub async fn a_prepared_generation_takes_commits_and_answers_like_any_other(
         row
     };
     let before = puts(homes(), [named(1, "red"), named(2, "red"), named(3, "red")]);
-    store.commit(generation.clone(), START, GlobalPosition(1), before).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), START, GlobalPosition(1), before))
+        .await
+        .unwrap();
     store.prepare(generation.clone()).await.unwrap();
     assert_eq!(state_of(store, &generation).await, GenerationState::Building);
     let after = vec![TableChanges {
@@ -345,7 +355,10 @@ pub async fn a_prepared_generation_takes_commits_and_answers_like_any_other(
             RowChange::Delete(Key(vec![Value::Uuid(id(3))])),
         ],
     }];
-    store.commit(generation.clone(), GlobalPosition(1), GlobalPosition(2), after).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), GlobalPosition(1), GlobalPosition(2), after))
+        .await
+        .unwrap();
 
     store.activate(generation).await.unwrap();
 
@@ -388,7 +401,7 @@ pub async fn a_dropped_generation_is_gone(store: Arc<dyn ReadModels>) {
         no(store.prepare(gone.clone()).await);
         no(store.activate(gone.clone()).await);
         no(store.reopen(gone.clone()).await);
-        no(store.commit(gone.clone(), START, GlobalPosition(1), Vec::new()).await);
+        no(store.commit(Commit::moving(gone.clone(), START, GlobalPosition(1), Vec::new())).await);
         no(store.fetch(gone.clone(), homes(), Vec::new()).await.map(|_| ()));
         let limit = NonZeroU32::new(1).unwrap();
         no(store.scan(gone.clone(), homes(), None, limit).await.map(|_| ()));
@@ -420,14 +433,20 @@ pub async fn a_commit_moves_rows_and_checkpoint_together(store: Arc<dyn ReadMode
     let mut changes = puts(homes(), [home(2, &[])]);
     changes.extend(puts(visits(), [visit("a", 1, 5)]));
 
-    store.commit(generation.clone(), GlobalPosition(1), GlobalPosition(5), changes).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), GlobalPosition(1), GlobalPosition(5), changes))
+        .await
+        .unwrap();
 
     let shown = page(store, everything(homes())).await;
     assert_eq!((shown.rows.len(), shown.checkpoint), (2, GlobalPosition(5)));
     assert_eq!(page(store, everything(visits())).await.rows, [visit("a", 1, 5)]);
     assert_eq!(checkpoint_of(store, &generation).await, GlobalPosition(5));
     let nothing = Vec::new();
-    store.commit(generation.clone(), GlobalPosition(5), GlobalPosition(8), nothing).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), GlobalPosition(5), GlobalPosition(8), nothing))
+        .await
+        .unwrap();
     assert_eq!(checkpoint_of(store, &generation).await, GlobalPosition(8));
 }
 
@@ -437,12 +456,15 @@ pub async fn a_commit_from_another_checkpoint_stores_nothing(store: Arc<dyn Read
     let generation = active_with(store, homes(), vec![home(1, &[])]).await;
 
     let stale = puts(homes(), [home(2, &[])]);
-    let refused = store.commit(generation.clone(), START, GlobalPosition(2), stale).await;
+    let refused =
+        store.commit(Commit::moving(generation.clone(), START, GlobalPosition(2), stale)).await;
 
     assert!(matches!(
         refused,
-        Err(ReadModelError::CheckpointMoved { generation: id, expected: START, actual })
-            if id == generation && actual == GlobalPosition(1)
+        Err(ReadModelError::CheckpointMoved { generation: id, expected, actual })
+            if id == generation
+                && expected == Mark::from(START)
+                && actual == Mark::from(GlobalPosition(1))
     ));
     assert_eq!(numbers(store, everything(homes())).await, [1]);
     assert_eq!(checkpoint_of(store, &generation).await, GlobalPosition(1));
@@ -457,7 +479,9 @@ pub async fn of_two_commits_from_one_checkpoint_one_is_kept(store: Arc<dyn ReadM
             let (store, generation) = (store.clone(), generation.clone());
             let day = i64::try_from(round).unwrap();
             let rows = puts(visits(), [visit("race", day, racer)]);
-            tokio::spawn(async move { store.commit(generation, from, to, rows).await.is_ok() })
+            tokio::spawn(async move {
+                store.commit(Commit::moving(generation, from, to, rows)).await.is_ok()
+            })
         });
         let mut kept = Vec::new();
         for racer in race.collect::<Vec<_>>() {
@@ -482,7 +506,8 @@ pub async fn many_commits_at_once_are_each_kept_or_refused_whole(store: Arc<dyn 
         let rows = puts(visits(), (0..50).map(|day| visit("a", day, number)));
         let store = store.clone();
         waiting.push(tokio::spawn(async move {
-            let outcome = store.commit(generation, from, GlobalPosition(7), rows).await;
+            let outcome =
+                store.commit(Commit::moving(generation, from, GlobalPosition(7), rows)).await;
             assert_eq!(outcome.is_err(), stale);
         }));
     }
@@ -518,12 +543,12 @@ pub async fn a_row_that_does_not_fit_stores_nothing(store: Arc<dyn ReadModels>) 
     for misfit in misfits {
         let rows = puts(homes(), [home(2, &[]), misfit.clone()]);
         let (from, to) = (GlobalPosition(1), GlobalPosition(2));
-        let refused = store.commit(generation.clone(), from, to, rows).await;
+        let refused = store.commit(Commit::moving(generation.clone(), from, to, rows)).await;
         assert!(matches!(refused, Err(ReadModelError::Unfit { table: "home", .. })), "{misfit:?}");
     }
     let (from, to) = (GlobalPosition(1), GlobalPosition(2));
     let no_key = deletes(homes(), [Key(Vec::new())]);
-    let refused = store.commit(generation, from, to, no_key).await;
+    let refused = store.commit(Commit::moving(generation, from, to, no_key)).await;
     assert!(matches!(refused, Err(ReadModelError::Unfit { .. })));
     assert_eq!(page(store, everything(homes())).await.rows, []);
 }
@@ -591,7 +616,10 @@ pub async fn an_index_holds_texts_of_2_400_bytes(store: Arc<dyn ReadModels>) {
     let visits = vec![visit(&long(1), 1, 1), visit(&long(1), 2, 1)];
     let generation = building(store).await;
     let (from, to) = (START, GlobalPosition(1));
-    store.commit(generation.clone(), from, to, puts(HOMES[1], visits.clone())).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), from, to, puts(HOMES[1], visits.clone())))
+        .await
+        .unwrap();
     let limit = NonZeroU32::new(10).unwrap();
     assert_eq!(store.scan(generation, HOMES[1], None, limit).await.unwrap(), visits);
 }
@@ -611,7 +639,10 @@ pub async fn a_put_replaces_and_a_delete_removes(store: Arc<dyn ReadModels>) {
         ],
     }];
 
-    store.commit(generation, GlobalPosition(1), GlobalPosition(2), changes).await.unwrap();
+    store
+        .commit(Commit::moving(generation, GlobalPosition(1), GlobalPosition(2), changes))
+        .await
+        .unwrap();
 
     assert_eq!(page(store, everything(visits())).await.rows, [visit("a", 1, 9), visit("b", 1, 1)]);
     assert_eq!(store.count(PROJECTION, visits(), Vec::new()).await.unwrap(), 2);
@@ -622,7 +653,7 @@ pub async fn fetching_finds_the_rows_that_exist(store: Arc<dyn ReadModels>) {
     let store = &*store;
     let generation = building(store).await;
     let rows = puts(visits(), (0..10).map(|day| visit("a", day, day)));
-    store.commit(generation.clone(), START, GlobalPosition(1), rows).await.unwrap();
+    store.commit(Commit::moving(generation.clone(), START, GlobalPosition(1), rows)).await.unwrap();
     let keys = (8..2_000).map(|day| Key(vec![text("a"), Value::Integer(day)])).collect();
 
     let mut found = store.fetch(generation.clone(), visits(), keys).await.unwrap();
@@ -640,7 +671,7 @@ pub async fn a_scan_goes_through_all_rows_in_key_order(store: Arc<dyn ReadModels
     let all: Vec<Row> =
         ["a", "b", "c"].iter().flat_map(|home| (-5..5).map(|day| visit(home, day, 1))).collect();
     let rows = puts(visits(), all.iter().rev().cloned());
-    store.commit(generation.clone(), START, GlobalPosition(1), rows).await.unwrap();
+    store.commit(Commit::moving(generation.clone(), START, GlobalPosition(1), rows)).await.unwrap();
 
     let (mut scanned, mut after) = (Vec::new(), None);
     loop {
@@ -693,7 +724,10 @@ async fn check_case(
     model.extend(first.iter().enumerate().map(|(n, row)| (n as u128, row.clone())));
     let first = puts(homes(), first);
     let begun = seen(store).await.0 + 1;
-    store.commit(generation.clone(), START, GlobalPosition(begun), first).await.unwrap();
+    store
+        .commit(Commit::moving(generation.clone(), START, GlobalPosition(begun), first))
+        .await
+        .unwrap();
     store.activate(generation.clone()).await.unwrap();
     for (step, (number, row)) in (begun..).zip(later) {
         let change = match row {
@@ -708,7 +742,7 @@ async fn check_case(
             }
         };
         let (from, to) = (GlobalPosition(step), GlobalPosition(step + 1));
-        store.commit(generation.clone(), from, to, change).await.unwrap();
+        store.commit(Commit::moving(generation.clone(), from, to, change)).await.unwrap();
     }
     for question in questions {
         check_question(store, &model, question).await;
@@ -1180,7 +1214,7 @@ pub async fn queries_see_whole_commits_while_others_are_written(store: Arc<dyn R
     for round in 1..60 {
         let (from, to) = (GlobalPosition(round), GlobalPosition(round + 1));
         let rows = puts(visits(), state(i64::try_from(to.0).unwrap()));
-        store.commit(generation.clone(), from, to, rows).await.unwrap();
+        store.commit(Commit::moving(generation.clone(), from, to, rows)).await.unwrap();
     }
     done.store(true, atomic::Ordering::Relaxed);
     for reader in readers {

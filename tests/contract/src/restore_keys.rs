@@ -19,6 +19,7 @@ macro_rules! restore_keys_suite {
             [
                 keys_are_the_same_in_the_other_vault,
                 keys_come_out_in_pages,
+                a_key_that_is_missing_is_not_a_destroyed_one,
                 a_key_that_was_destroyed_stays_destroyed,
                 a_key_destroyed_since_does_not_come_back,
                 a_key_destroyed_where_it_came_from_is_destroyed,
@@ -87,6 +88,16 @@ pub async fn keys_come_out_in_pages(vaults: AllVaults) {
 
     assert_eq!(found.iter().map(|key| key.subject).collect::<Vec<_>>(), subjects);
     assert_eq!(found.iter().filter(|key| key.wrapped.is_none()).count(), 1);
+}
+
+/// A key that was lost can be brought back, a destroyed one cannot.
+pub async fn a_key_that_is_missing_is_not_a_destroyed_one(vaults: AllVaults) {
+    let subjects = subjects(3);
+    vaults.from.keys_for_writing(&subjects[..2]).await.unwrap();
+    vaults.from.destroy(subjects[0]).await.unwrap();
+
+    assert_eq!(vaults.from.without_keys(&subjects).await.unwrap(), subjects[2..]);
+    assert_eq!(vaults.from.without_keys(&[]).await.unwrap(), []);
 }
 
 /// Whoever was erased before the move never gets a key after it.

@@ -201,7 +201,7 @@ async fn append(store: &dyn EventStore, writer: u64, number: u64, version: &mut 
 #[ignore = "needs PostgreSQL on this machine"]
 fn processes_and_server_that_are_killed_lose_and_double_nothing() {
     let cycles = setting("FREEHOLD_TORTURE_CYCLES", 10);
-    let server = Postgres::start(&Options::default()).unwrap();
+    let server = Postgres::start(&Options { fsync: true, ..Options::default() }).unwrap();
     let runtime = Runtime::new().unwrap();
     runtime.block_on(run(server.url(), &["CREATE DATABASE torture"]));
     let mut torture = Torture::begin(&server, &runtime, "torture", Ledger::default(), Vec::new());

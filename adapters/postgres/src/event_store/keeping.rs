@@ -15,6 +15,7 @@ use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::LogRow;
 use crate::database::{Database, LIMIT, PoolStatus, within};
@@ -69,6 +70,37 @@ const STANDING: &str = "SELECT head.position, log.epoch = $2, (
      FROM log, LATERAL (
          SELECT position FROM log_head WHERE log_id = $1 ORDER BY position DESC LIMIT 1) AS head
      WHERE log.id = $1";
+
+/// The events at two positions, as one snapshot has them.
+const EVENTS_AT: &str = "SELECT
+     (SELECT event_id FROM event WHERE log_id = $1 AND position = $2),
+     (SELECT event_id FROM event WHERE log_id = $1 AND position = $3)";
+
+/// The last event that was seen of a log, which is there for as long as the log has one history.
+#[derive(Default)]
+struct LastSeen(Option<(i64, Uuid)>);
+
+impl LastSeen {
+    /// Whether the event still is where it was; then the one at the head is the last seen.
+    async fn is_there(
+        &mut self,
+        pool: &PgPool,
+        log: &LogRow,
+        head: i64,
+    ) -> Result<bool, sqlx::Error> {
+        let (position, event) = self.0.unzip();
+        // Planned for these positions: a plan for all would lock each partition of the log.
+        let events = sqlx::query_as(EVENTS_AT).persistent(false);
+        let events = events.bind(log.id).bind(position).bind(head).fetch_one(pool);
+        let (there, at_head): (Option<Uuid>, Option<Uuid>) =
+            within(LIMIT, identity, events).await?;
+        if there != event {
+            return Ok(false);
+        }
+        self.0 = at_head.map(|event| (head, event)).or(self.0);
+        Ok(true)
+    }
+}
 
 /// How the tables are cut.
 #[derive(Clone, Copy)]
@@ -141,12 +173,20 @@ impl Keeper {
 
     async fn poll_heads(self) {
         let mut away = HashSet::new();
+        let mut last_seen: Vec<_> = self.logs.iter().map(|_| LastSeen::default()).collect();
         loop {
-            for log in &*self.logs {
+            for (log, last_seen) in self.logs.iter().zip(&mut last_seen) {
                 let standing = sqlx::query_as(STANDING).bind(log.id).bind(log.epoch);
                 let standing = standing.fetch_optional(self.database.pool());
                 let standing: Result<Option<(i64, bool, i64)>, _> =
                     within(LIMIT, identity, standing).await;
+                let standing = match standing {
+                    Ok(Some((head, true, room))) => {
+                        let same = last_seen.is_there(self.database.pool(), log, head).await;
+                        same.map(|same| Some((head, same, room)))
+                    }
+                    standing => standing,
+                };
                 // Once each time: this is every second.
                 match &standing {
                     Err(error) if away.insert(log.id) => {

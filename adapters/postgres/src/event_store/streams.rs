@@ -135,11 +135,7 @@ impl Streams {
         }
         if state.waiting.len() >= WAITING {
             metrics::counter!("freehold_stream_reads_refused_total").increment(1);
-            let why = format!(
-                "{WAITING} callers wait to read streams already; the server answers too slowly \
-                 for more: see what it waits for, or ask again later"
-            );
-            return Err(ReadError::Unavailable { source: why.into() });
+            return Err(ReadError::Overloaded { retry_after: super::RETRY_AFTER });
         }
         state.waiting.push_back((asked, answer));
         if state.tasks < self.pool.options().get_max_connections() {
@@ -404,8 +400,8 @@ mod tests {
         streams.state().tasks = streams.pool.options().get_max_connections();
         let mut told: Vec<_> = (0..WAITING).map(|_| ask().unwrap()).collect();
 
-        let refused = std::error::Error::source(&ask().err().unwrap()).unwrap().to_string();
-        assert!(refused.starts_with("8192 callers wait"), "{refused}");
+        let refused = ask().err().unwrap();
+        assert!(matches!(refused, ReadError::Overloaded { .. }), "{refused:?}");
 
         told.truncate(WAITING / 2);
         let _later = ask().unwrap();

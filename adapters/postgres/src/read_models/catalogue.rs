@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use freehold_ports::{
-    Generation, GenerationId, GenerationState, GlobalPosition, ReadModelError, Table,
+    Generation, GenerationId, GenerationState, GlobalPosition, Mark, ReadModelError, Table,
 };
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Executor, Postgres};
 use tracing::{debug, warn};
 
 use super::schema::{self, PhysicalTable};
-use super::unavailable;
+use super::{dead_letters, unavailable};
 use crate::database::Database;
 
 /// Making indexes may take long, and needs memory to sort in.
@@ -26,8 +26,8 @@ pub(super) async fn generations(
     pool: &PgPool,
     projection: &str,
 ) -> Result<Vec<Generation>, ReadModelError> {
-    let rows: Vec<(i64, i64, String, i64)> = sqlx::query_as(
-        "SELECT number, version, state, checkpoint FROM generation
+    let rows: Vec<(i64, i64, String, i64, i64)> = sqlx::query_as(
+        "SELECT number, version, state, checkpoint, revision FROM generation
          WHERE projection = $1 ORDER BY number",
     )
     .bind(projection)
@@ -35,16 +35,18 @@ pub(super) async fn generations(
     .await
     .map_err(unavailable)?;
     let projection: Arc<str> = Arc::from(projection);
-    let generation = |(number, version, state, checkpoint): (i64, i64, String, i64)| Generation {
-        id: GenerationId { projection: projection.clone(), number: number as u32 },
-        version: version as u32,
-        state: match &*state {
-            "active" => GenerationState::Active,
-            "retired" => GenerationState::Retired,
-            _ => GenerationState::Building,
-        },
-        checkpoint: GlobalPosition(checkpoint as u64),
-    };
+    let generation =
+        |(number, version, state, checkpoint, revision): (i64, i64, String, i64, i64)| Generation {
+            id: GenerationId { projection: projection.clone(), number: number as u32 },
+            version: version as u32,
+            state: match &*state {
+                "active" => GenerationState::Active,
+                "retired" => GenerationState::Retired,
+                _ => GenerationState::Building,
+            },
+            checkpoint: GlobalPosition(checkpoint as u64),
+            revision: revision as u64,
+        };
     Ok(rows.into_iter().map(generation).collect())
 }
 
@@ -82,31 +84,34 @@ pub(super) async fn checkpoint(
     Ok(GlobalPosition(checkpoint as u64))
 }
 
-/// Moves the checkpoint of a generation that is not retired. Its row is then locked until the
+/// Moves a generation that is not retired on from a mark. Its row is then locked until the
 /// transaction ends: whoever moves it too, or retires the generation, waits; who waited finds it
 /// moved or retired.
-pub(super) async fn move_checkpoint(
+pub(super) async fn move_mark(
     connection: &mut PgConnection,
     generation: &GenerationId,
-    from: GlobalPosition,
-    to: GlobalPosition,
+    from: Mark,
+    to: Mark,
 ) -> Result<(), ReadModelError> {
     let moved = sqlx::query(
-        "UPDATE generation SET checkpoint = $4
-         WHERE projection = $1 AND number = $2 AND checkpoint = $3 AND state <> 'retired'",
+        "UPDATE generation SET checkpoint = $5, revision = $6
+         WHERE projection = $1 AND number = $2 AND checkpoint = $3 AND revision = $4
+           AND state <> 'retired'",
     )
     .bind(&*generation.projection)
     .bind(i64::from(generation.number))
-    .bind(from.0 as i64)
-    .bind(to.0 as i64)
+    .bind(from.position.0 as i64)
+    .bind(from.revision as i64)
+    .bind(to.position.0 as i64)
+    .bind(to.revision as i64)
     .execute(&mut *connection)
     .await
     .map_err(unavailable)?;
     if moved.rows_affected() == 1 {
         return Ok(());
     }
-    let found: Option<(i64, bool)> = sqlx::query_as(
-        "SELECT checkpoint, state = 'retired' FROM generation
+    let found: Option<(i64, i64, bool)> = sqlx::query_as(
+        "SELECT checkpoint, revision, state = 'retired' FROM generation
          WHERE projection = $1 AND number = $2",
     )
     .bind(&*generation.projection)
@@ -117,9 +122,10 @@ pub(super) async fn move_checkpoint(
     let generation = generation.clone();
     Err(match found {
         None => ReadModelError::NoGeneration(generation),
-        Some((_, true)) => ReadModelError::Retired(generation),
-        Some((actual, false)) => {
-            let actual = GlobalPosition(actual as u64);
+        Some((.., true)) => ReadModelError::Retired(generation),
+        Some((position, revision, false)) => {
+            let position = GlobalPosition(position as u64);
+            let actual = Mark { position, revision: revision as u64 };
             ReadModelError::CheckpointMoved { generation, expected: from, actual }
         }
     })
@@ -279,33 +285,35 @@ pub(super) async fn swap(pool: &PgPool, generation: &GenerationId) -> Result<(),
         .await
         .map_err(unavailable)?;
     // Each answers where the generation is once its row is locked: commits to it are waited for.
-    let mut positions = [None; 2];
-    for (position, (state, condition)) in positions
+    let mut places = [None; 2];
+    for (place, (state, condition)) in places
         .iter_mut()
         .zip([("retired", "number <> $3 AND state = 'active'"), ("active", "number = $3")])
     {
         let sql = format!(
             "UPDATE generation SET state = $1 WHERE projection = $2 AND {condition}
-             RETURNING checkpoint"
+             RETURNING number, checkpoint"
         );
-        *position = sqlx::query_scalar::<_, i64>(&sql)
+        *place = sqlx::query_as::<_, (i64, i64)>(&sql)
             .bind(state)
             .bind(&*generation.projection)
             .bind(i64::from(generation.number))
             .fetch_optional(&mut *transaction)
             .await
             .map_err(unavailable)?
-            .map(|checkpoint| GlobalPosition(checkpoint as u64));
+            .map(|(number, checkpoint)| (number, GlobalPosition(checkpoint as u64)));
     }
-    let [active, checkpoint] = positions;
+    let [active, next] = places;
     // Another process may have dropped it, also while its row was waited for: nothing is retired.
-    let checkpoint = checkpoint.ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))?;
-    match active {
-        Some(active) if active > checkpoint => {
-            Err(ReadModelError::Behind { generation: generation.clone(), checkpoint, active })
+    let (_, checkpoint) = next.ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))?;
+    if let Some((number, active)) = active {
+        if active > checkpoint {
+            let generation = generation.clone();
+            return Err(ReadModelError::Behind { generation, checkpoint, active });
         }
-        _ => transaction.commit().await.map_err(unavailable),
+        dead_letters::check_swap(&mut transaction, generation, number, active).await?;
     }
+    transaction.commit().await.map_err(unavailable)
 }
 
 pub(super) async fn drop_generation(
@@ -339,7 +347,7 @@ pub(super) async fn drop_generation(
     .execute(&mut *transaction)
     .await
     .map_err(unavailable)?;
-    for catalogue in ["generation_step", "generation_table", "generation"] {
+    for catalogue in ["dead_letter", "generation_step", "generation_table", "generation"] {
         let sql = format!("DELETE FROM {catalogue} WHERE projection = $1 AND number = $2");
         sqlx::query(&sql)
             .bind(of.0)

@@ -6,28 +6,23 @@
 use std::num::NonZeroU32;
 
 use freehold_ports::{
-    GenerationId, GlobalPosition, Key, ReadModelError, Row, RowChange, Table, TableChanges, Value,
+    Commit, GenerationId, Key, ReadModelError, Row, RowChange, Table, TableChanges, Value,
 };
 use sqlx::postgres::{PgArguments, PgConnection, PgPool};
 use sqlx::{Arguments as _, query_with};
 
 use super::schema::{PhysicalTable, WORDS, quoted};
 use super::value::{ColumnOf, Stored, read_row};
-use super::{catalogue, unavailable};
+use super::{catalogue, dead_letters, unavailable};
 
 /// The most rows of a statement, so that none takes long.
 const ROWS_AT_ONCE: usize = 5_000;
 
 /// Writes changes and moves the checkpoint, all or nothing.
-pub(super) async fn commit(
-    pool: &PgPool,
-    generation: &GenerationId,
-    from: GlobalPosition,
-    to: GlobalPosition,
-    changes: &[TableChanges],
-) -> Result<(), ReadModelError> {
+pub(super) async fn commit(pool: &PgPool, commit: &Commit) -> Result<(), ReadModelError> {
+    let Commit { generation, from, changes, letters, .. } = commit;
     let mut transaction = pool.begin().await.map_err(unavailable)?;
-    catalogue::move_checkpoint(&mut transaction, generation, from, to).await?;
+    catalogue::move_mark(&mut transaction, generation, *from, commit.mark()).await?;
     for TableChanges { table, changes } in changes {
         let physical = PhysicalTable::new(table.name, generation.number);
         let (mut rows, mut keys): (Vec<&[Value]>, Vec<&[Value]>) = (Vec::new(), Vec::new());
@@ -40,6 +35,7 @@ pub(super) async fn commit(
         put(&mut transaction, table, &physical, &rows).await.map_err(unavailable)?;
         delete(&mut transaction, table, &physical, &keys).await.map_err(unavailable)?;
     }
+    dead_letters::change(&mut transaction, generation, letters).await?;
     transaction.commit().await.map_err(unavailable)
 }
 

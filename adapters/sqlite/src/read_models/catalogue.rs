@@ -4,19 +4,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use freehold_ports::{
-    Generation, GenerationId, GenerationState, GlobalPosition, ReadModelError, Table,
+    Generation, GenerationId, GenerationState, GlobalPosition, Mark, ReadModelError, Table,
 };
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::schema::{self, PhysicalTable, Step};
-use super::unavailable;
+use super::{dead_letters, unavailable};
 use crate::file::{self, Migration, OpenError};
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 4,
-    each_log: false,
-    sql: include_str!("../../../../migrations/sqlite/0004_generations_of_read_models.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 4,
+        each_log: false,
+        sql: include_str!("../../../../migrations/sqlite/0004_generations_of_read_models.sql"),
+    },
+    Migration {
+        number: 5,
+        each_log: false,
+        sql: include_str!("../../../../migrations/sqlite/0005_dead_letters.sql"),
+    },
+];
 
 /// How many rows one piece of a long step takes: about 0.2 s, for that long other commits wait.
 const ROWS_PER_PIECE: i64 = 20_000;
@@ -43,7 +50,7 @@ pub(super) fn generations(
     connection: &Connection,
     projection: &str,
 ) -> Result<Vec<Generation>, ReadModelError> {
-    let sql = "SELECT number, version, state, checkpoint FROM generation
+    let sql = "SELECT number, version, state, checkpoint, revision FROM generation
                WHERE projection = ?1 ORDER BY number";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
     let projection: Arc<str> = Arc::from(projection);
@@ -51,7 +58,8 @@ pub(super) fn generations(
         let id = GenerationId { projection: projection.clone(), number: row.get(0)? };
         let state = state_named(row.get_ref(2)?.as_str()?);
         let checkpoint = position(row.get(3)?);
-        Ok(Generation { id, version: row.get(1)?, state, checkpoint })
+        let revision = row.get::<_, i64>(4)?.unsigned_abs();
+        Ok(Generation { id, version: row.get(1)?, state, checkpoint, revision })
     };
     let generations = statement.query_map([&projection], read).map_err(unavailable)?;
     generations.collect::<Result<_, _>>().map_err(unavailable)
@@ -98,20 +106,38 @@ pub(super) fn is_prepared(
     statement.query_row(params![generation.projection, generation.number], |row| row.get(0))
 }
 
-/// Moves the checkpoint of a generation that is not retired.
-pub(super) fn move_checkpoint(
+/// Moves a generation that is not retired on from a mark.
+pub(super) fn move_mark(
     connection: &Connection,
     generation: &GenerationId,
-    to: GlobalPosition,
+    from: Mark,
+    to: Mark,
 ) -> Result<(), ReadModelError> {
-    let sql = "UPDATE generation SET checkpoint = ?3
-               WHERE projection = ?1 AND number = ?2 AND state <> 'retired'";
+    let sql = "SELECT checkpoint, revision, state = 'retired' FROM generation
+               WHERE projection = ?1 AND number = ?2";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
-    let values = params![generation.projection, generation.number, to.0 as i64];
-    match statement.execute(values).map_err(unavailable)? {
-        0 => Err(ReadModelError::Retired(generation.clone())),
-        _ => Ok(()),
+    let found = |row: &rusqlite::Row<'_>| {
+        let (position, revision) = (position(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs());
+        Ok((Mark { position, revision }, row.get(2)?))
+    };
+    let found = statement.query_row(params![generation.projection, generation.number], found);
+    let (actual, retired): (Mark, bool) = found
+        .optional()
+        .map_err(unavailable)?
+        .ok_or_else(|| ReadModelError::NoGeneration(generation.clone()))?;
+    let generation = generation.clone();
+    if retired {
+        return Err(ReadModelError::Retired(generation));
     }
+    if actual != from {
+        return Err(ReadModelError::CheckpointMoved { generation, expected: from, actual });
+    }
+    let sql = "UPDATE generation SET checkpoint = ?3, revision = ?4
+               WHERE projection = ?1 AND number = ?2";
+    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
+    let (position, revision) = (to.position.0 as i64, to.revision as i64);
+    let values = params![generation.projection, generation.number, position, revision];
+    statement.execute(values).map(drop).map_err(unavailable)
 }
 
 pub(super) fn create(
@@ -223,7 +249,8 @@ pub(super) fn swap(
             let generation = generation.clone();
             return Err(ReadModelError::Behind { generation, checkpoint, active });
         }
-        Ok(_) | Err(ReadModelError::NotBuilt(_)) => {}
+        Ok(active) => dead_letters::check_swap(transaction, generation, active)?,
+        Err(ReadModelError::NotBuilt(_)) => {}
         Err(error) => return Err(error),
     }
     transaction
@@ -272,7 +299,7 @@ pub(super) fn drop_generation(
             let physical = PhysicalTable::new(&name, generation.number);
             transaction.execute_batch(&schema::drop_rows(&physical))?;
         }
-        for catalogue in ["generation_step", "generation_table", "generation"] {
+        for catalogue in ["dead_letter", "generation_step", "generation_table", "generation"] {
             let sql = format!("DELETE FROM {catalogue} WHERE projection = ?1 AND number = ?2");
             transaction.execute(&sql, of)?;
         }

@@ -2,11 +2,13 @@
 //!
 //! One thread owns the connection that writes; queries borrow one of several that only read, and
 //! in write-ahead mode neither waits for the other. The tables of a generation are made by
-//! [`schema`], the catalogue of generations is in [`catalogue`], questions are answered by
-//! [`query`]. Absent on purpose: what the rows mean; projections know.
+//! [`schema`], the catalogue of generations is in [`catalogue`], what could not be handled in
+//! [`dead_letters`], questions are answered by [`query`]. Absent on purpose: what the rows mean;
+//! projections know.
 
 mod catalogue;
 mod connection;
+mod dead_letters;
 mod query;
 mod schema;
 mod value;
@@ -18,8 +20,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Filter, Generation, GenerationId, GlobalPosition, Key, Page, Query, ReadModelError, ReadModels,
-    Row, RowChange, Table, TableChanges,
+    Commit, DeadLetter, DeadLetters, Filter, Generation, GenerationId, Key, LetterFilter,
+    LetterGroup, LetterId, Page, Query, ReadModelError, ReadModels, RetryPace, Row, Table,
 };
 
 use crate::file::OpenError;
@@ -87,6 +89,45 @@ fn unavailable(error: rusqlite::Error) -> ReadModelError {
 }
 
 #[async_trait]
+impl DeadLetters for SqliteReadModels {
+    async fn letters(
+        &self,
+        filter: LetterFilter,
+        after: Option<LetterId>,
+        limit: NonZeroU32,
+    ) -> Result<Vec<DeadLetter>, ReadModelError> {
+        let list = move |reader: &rusqlite::Connection| {
+            dead_letters::list(reader, &filter, after.as_ref(), limit)
+        };
+        self.readers.read(list).await
+    }
+
+    async fn letter_groups(
+        &self,
+        filter: LetterFilter,
+    ) -> Result<Vec<LetterGroup>, ReadModelError> {
+        self.readers.read(move |reader| dead_letters::groups(reader, &filter)).await
+    }
+
+    async fn parked(&self, generation: &GenerationId) -> Result<Vec<DeadLetter>, ReadModelError> {
+        let generation = generation.clone();
+        self.readers.read(move |reader| dead_letters::parked(reader, &generation)).await
+    }
+
+    async fn order_retry(
+        &self,
+        letters: Vec<LetterId>,
+        pace: RetryPace,
+        by: Arc<str>,
+    ) -> Result<u64, ReadModelError> {
+        let order = move |transaction: &rusqlite::Transaction<'_>| {
+            dead_letters::order_retry(transaction, &letters, pace, &by)
+        };
+        self.writer.transact_durably(order).await
+    }
+}
+
+#[async_trait]
 impl ReadModels for SqliteReadModels {
     async fn generations(&self, projection: &str) -> Result<Vec<Generation>, ReadModelError> {
         let projection = projection.to_owned();
@@ -145,20 +186,9 @@ impl ReadModels for SqliteReadModels {
         self.readers.read(move |reader| fetch(reader, &generation, table, &keys)).await
     }
 
-    async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
-        for TableChanges { table, changes } in &changes {
-            changes.iter().try_for_each(|change| match change {
-                RowChange::Put(row) => table.check_row(row),
-                RowChange::Delete(key) => table.check_key(&key.0),
-            })?;
-        }
-        self.writer.commit(generation, from, to, changes).await
+    async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
+        commit.check()?;
+        self.writer.commit(commit).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
@@ -265,7 +295,9 @@ fn scan(
 #[cfg(test)]
 mod tests {
     use freehold_contract::Fresh;
-    use freehold_ports::{Column, ColumnKind, Order, Value};
+    use freehold_ports::{
+        Column, ColumnKind, GlobalPosition, Order, RowChange, TableChanges, Value,
+    };
 
     use super::*;
 
@@ -360,7 +392,10 @@ mod tests {
         let old = store.create_generation("homes", 1, &BEFORE).await.unwrap();
         let rows = [row(1, "red brick"), row(2, "blue")].map(RowChange::Put).to_vec();
         let changes = vec![TableChanges { table: &OLD, changes: rows }];
-        store.commit(old.clone(), GlobalPosition(0), GlobalPosition(1), changes).await.unwrap();
+        store
+            .commit(Commit::moving(old.clone(), GlobalPosition(0), GlobalPosition(1), changes))
+            .await
+            .unwrap();
         store.activate(old).await.unwrap();
         let query = |filters| Query {
             table: &AFTER,
@@ -396,8 +431,9 @@ mod tests {
             let (from, to) = (GlobalPosition(at), GlobalPosition(at + 1));
             let home = i64::try_from(at).unwrap();
             let (store, stale) = if at % 2 == 0 { (&one, &other) } else { (&other, &one) };
-            store.commit(generation.clone(), from, to, change(home)).await.unwrap();
-            let late = stale.commit(generation.clone(), from, to, change(home)).await;
+            store.commit(Commit::moving(generation.clone(), from, to, change(home))).await.unwrap();
+            let late =
+                stale.commit(Commit::moving(generation.clone(), from, to, change(home))).await;
             assert!(matches!(late, Err(ReadModelError::CheckpointMoved { .. })));
         }
         other.activate(generation).await.unwrap();

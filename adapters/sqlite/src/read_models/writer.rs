@@ -4,17 +4,14 @@
 //! that a refused one takes nothing with it. Whatever else changes the file (making a generation,
 //! one piece of preparing it, swapping) comes between them.
 
-use freehold_ports::{
-    GenerationId, GlobalPosition, ReadModelError, RowChange, Table, TableChanges, Value,
-};
+use freehold_ports::{Commit, ReadModelError, RowChange, Table, TableChanges, Value};
 use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::catalogue;
 use super::connection::{BUSY_TIMEOUT, Shared, lock};
 use super::schema::{PhysicalTable, quoted};
-use super::unavailable;
 use super::value::{Bound, is_stored_as};
+use super::{catalogue, dead_letters, unavailable};
 use crate::file;
 
 /// The most rows that commits may gather in one transaction; a larger one goes alone.
@@ -31,21 +28,19 @@ pub(super) struct Writer {
 }
 
 enum Job {
-    Commit(Commit),
+    Commit(Waiting),
     Other(Box<dyn FnOnce(&mut Connection) + Send>),
 }
 
-struct Commit {
-    generation: GenerationId,
-    from: GlobalPosition,
-    to: GlobalPosition,
-    changes: Vec<TableChanges>,
+/// A commit, and who waits for its outcome.
+struct Waiting {
+    commit: Commit,
     reply: Reply,
 }
 
-impl Commit {
+impl Waiting {
     fn rows(&self) -> usize {
-        self.changes.iter().map(|table| table.changes.len()).sum()
+        self.commit.changes.iter().map(|table| table.changes.len()).sum()
     }
 }
 
@@ -57,16 +52,9 @@ impl Writer {
         Ok(Self { jobs })
     }
 
-    pub(super) async fn commit(
-        &self,
-        generation: GenerationId,
-        from: GlobalPosition,
-        to: GlobalPosition,
-        changes: Vec<TableChanges>,
-    ) -> Result<(), ReadModelError> {
+    pub(super) async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
         let (reply, answer) = oneshot::channel();
-        let commit = Commit { generation, from, to, changes, reply };
-        self.jobs.send(Job::Commit(commit)).await.map_err(gone)?;
+        self.jobs.send(Job::Commit(Waiting { commit, reply })).await.map_err(gone)?;
         answer.await.map_err(gone)?
     }
 
@@ -92,6 +80,23 @@ impl Writer {
         let job = move |connection: &mut Connection| {
             // Nobody waits for the answer if the caller gave up.
             let _ = reply.send(in_transaction(connection, work));
+        };
+        self.jobs.send(Job::Other(Box::new(job))).await.map_err(gone)?;
+        answer.await.map_err(gone)?
+    }
+
+    /// As [`transact`](Self::transact), and on the disk before it is answered, with all before it.
+    pub(super) async fn transact_durably<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, ReadModelError> + Send + 'static,
+    ) -> Result<T, ReadModelError> {
+        let (reply, answer) = oneshot::channel();
+        let job = move |connection: &mut Connection| {
+            let durable = connection.pragma_update(None, "synchronous", "full");
+            let done = durable.map_err(unavailable).and_then(|()| in_transaction(connection, work));
+            let restored = connection.pragma_update(None, "synchronous", "normal");
+            // Nobody waits for the answer if the caller gave up.
+            let _ = reply.send(done.and_then(|done| restored.map(|()| done).map_err(unavailable)));
         };
         self.jobs.send(Job::Other(Box::new(job))).await.map_err(gone)?;
         answer.await.map_err(gone)?
@@ -143,13 +148,13 @@ fn run(connection: &Shared, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-fn commit_together(connection: &mut Connection, batch: Vec<Commit>) {
-    if let [commit] = &*batch {
-        let outcome = in_transaction(connection, |transaction| write(transaction, commit));
+fn commit_together(connection: &mut Connection, batch: Vec<Waiting>) {
+    if let [only] = &*batch {
+        let outcome = in_transaction(connection, |transaction| write(transaction, &only.commit));
         return answer(batch, vec![outcome]);
     }
     let outcomes = in_transaction(connection, |transaction| {
-        batch.iter().map(|commit| write_or_undo(transaction, commit)).collect()
+        batch.iter().map(|waiting| write_or_undo(transaction, &waiting.commit)).collect()
     });
     match outcomes {
         Ok(outcomes) => answer(batch, outcomes),
@@ -158,10 +163,10 @@ fn commit_together(connection: &mut Connection, batch: Vec<Commit>) {
     }
 }
 
-fn answer(batch: Vec<Commit>, outcomes: Vec<Result<(), ReadModelError>>) {
-    for (commit, outcome) in batch.into_iter().zip(outcomes) {
+fn answer(batch: Vec<Waiting>, outcomes: Vec<Result<(), ReadModelError>>) {
+    for (waiting, outcome) in batch.into_iter().zip(outcomes) {
         // Nobody waits for the answer if the caller gave up.
-        let _ = commit.reply.send(outcome);
+        let _ = waiting.reply.send(outcome);
     }
 }
 
@@ -179,22 +184,14 @@ fn write_or_undo(
 }
 
 fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), ReadModelError> {
-    let actual = catalogue::checkpoint(transaction, &commit.generation)?;
-    if actual != commit.from {
-        return Err(ReadModelError::CheckpointMoved {
-            generation: commit.generation.clone(),
-            expected: commit.from,
-            actual,
-        });
-    }
-    catalogue::move_checkpoint(transaction, &commit.generation, commit.to)?;
+    catalogue::move_mark(transaction, &commit.generation, commit.from, commit.mark())?;
     let prepared = catalogue::is_prepared(transaction, &commit.generation).map_err(unavailable)?;
     for TableChanges { table, changes } in &commit.changes {
         let physical = PhysicalTable::new(table.name, commit.generation.number);
         let write = if prepared { write_indexed } else { write_bare };
         write(transaction, table, &physical, changes).map_err(unavailable)?;
     }
-    Ok(())
+    dead_letters::change(transaction, &commit.generation, &commit.letters)
 }
 
 /// Writes to a table that has no index but its key: one statement a row.

@@ -166,11 +166,7 @@ pub(crate) fn refused<M: MutationInput, R: Explained>(
             one(Code::UserErased, None, UserRefused::UserErased.to_string())
         }
         CommandError::Overloaded { retry_after } => {
-            let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-            let message =
-                format!("too much is being written; send again after {retry_after_ms} ms");
-            return Err(coded(message, "OVERLOADED")
-                .extend_with(|_, extensions| extensions.set("retryAfterMs", retry_after_ms)));
+            return Err(Fault::Overloaded(retry_after).into());
         }
         CommandError::OutcomeUnknown { command_id } => {
             let command_id = form.context.command_id.unwrap_or(command_id);
@@ -204,9 +200,6 @@ pub(crate) fn failed<R: Refusal>(error: CommandError<R>) -> Fault {
     match error {
         CommandError::Unavailable(error) => error.into(),
         CommandError::Fenced { .. } => Fault::Fenced,
-        CommandError::Codec(CodecError::Vault(
-            error @ (VaultError::Unavailable { .. } | VaultError::WrongMasterKey),
-        )) => unavailable(&error),
         CommandError::Codec(error) => error.into(),
         other => {
             tracing::error!(error = %other, "a command failed");

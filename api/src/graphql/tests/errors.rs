@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use freehold_domain::SubjectId;
 use freehold_domain::property::PropertyArchived;
-use freehold_ports::{GlobalPosition, ReadModels as _};
+use freehold_ports::{CodecError, GlobalPosition, ReadModels as _, VaultError};
 use freehold_projections::TypedRow as _;
 use freehold_projections::models::listing::ListingRow;
 use serde_json::{Value, json};
 
 use super::world::*;
-use crate::graphql::Limits;
 use crate::graphql::connection::Projected;
+use crate::graphql::{Fault, Limits};
 
 #[tokio::test]
 async fn a_position_not_yet_reached_is_waited_for_and_then_refused() {
@@ -248,4 +249,12 @@ async fn a_request_without_a_caller_gets_nothing() {
     let response = world.schema.execute("{ listings { nodes { id } } }").await;
     let shown = serde_json::to_value(&response.errors[0].extensions).unwrap();
     assert_eq!(shown["code"], "INTERNAL");
+}
+
+#[test]
+fn a_vault_that_does_not_answer_is_unavailable_and_no_mistake_of_ours() {
+    let gone = VaultError::Unavailable { source: "connection refused".into() };
+    assert_eq!(Fault::from(CodecError::Vault(gone)), Fault::Unavailable);
+    let subject = SubjectId(id(1));
+    assert_eq!(Fault::from(CodecError::Tampered { subject }), Fault::Internal);
 }

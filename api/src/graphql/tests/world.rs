@@ -21,9 +21,10 @@ use freehold_domain::{
     SubjectId, UserId,
 };
 use freehold_ports::{
-    AppendRequest, Clock, CommandId, EventCodec, EventId, ExpectedVersion, Filter, Fingerprint,
-    Generation, GenerationId, GlobalPosition, Key, LogName, NewEvent, Page, Provenance, Query,
-    ReadModelError, ReadModels, Row, RowChange, SealedText, StreamVersion, Table, TableChanges,
+    AppendRequest, Clock, CommandId, Commit, EventCodec, EventId, ExpectedVersion, Filter,
+    Fingerprint, Generation, GenerationId, GlobalPosition, Key, LogName, NewEvent, Page,
+    Provenance, Query, ReadModelError, ReadModels, Row, RowChange, SealedText, StreamVersion,
+    Table, TableChanges,
 };
 use freehold_projections::models::account::{
     AccountRow, Erasure, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
@@ -198,7 +199,7 @@ impl World {
         let changes = rows.into_iter().map(|row| RowChange::Put(row.to_row())).collect();
         let changes = vec![TableChanges { table: R::TABLE, changes }];
         let (id, from) = (generation.id, generation.checkpoint);
-        self.models.inner.commit(id, from, to, changes).await.unwrap();
+        self.models.inner.commit(Commit::moving(id, from, to, changes)).await.unwrap();
     }
 
     /// Takes rows away.
@@ -208,7 +209,7 @@ impl World {
         let changes = vec![TableChanges { table: R::TABLE, changes }];
         let (id, from) = (generation.id, generation.checkpoint);
         let to = GlobalPosition(from.0 + 1);
-        self.models.inner.commit(id, from, to, changes).await.unwrap();
+        self.models.inner.commit(Commit::moving(id, from, to, changes)).await.unwrap();
     }
 
     async fn active(&self, projection: &str) -> Generation {

@@ -1,6 +1,8 @@
 //! Whether rows, keys and questions fit their table; adapters ask before they do anything.
 
-use super::{ColumnKind, Filter, Query, ReadModelError, Row, Table, Value};
+use super::{
+    ColumnKind, Commit, Filter, Query, ReadModelError, Row, RowChange, Table, TableChanges, Value,
+};
 use crate::{search_words, split_words};
 
 /// The most words a text may have, and the most values [`Filter::OneOf`] may list.
@@ -111,6 +113,23 @@ impl Table {
             Some(place) => Ok(self.columns[place].kind),
             None => Err(ReadModelError::unfit(self, format!("no column {name}"))),
         }
+    }
+}
+
+impl TableChanges {
+    /// Refuses rows and keys that do not fit the table.
+    pub fn check(&self) -> Result<(), ReadModelError> {
+        self.changes.iter().try_for_each(|change| match change {
+            RowChange::Put(row) => self.table.check_row(row),
+            RowChange::Delete(key) => self.table.check_key(&key.0),
+        })
+    }
+}
+
+impl Commit {
+    /// Refuses rows and keys that do not fit their tables.
+    pub fn check(&self) -> Result<(), ReadModelError> {
+        self.changes.iter().try_for_each(TableChanges::check)
     }
 }
 

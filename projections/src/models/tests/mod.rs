@@ -24,8 +24,8 @@ use freehold_domain::{
 };
 use freehold_memory::MemoryKeyVault;
 use freehold_ports::{
-    CommandId, EventCodec, EventId, GenerationId, GlobalPosition, Key, KeyVault as _, Provenance,
-    ReadModels, RecordedEvent, Row, SealedText, StreamId, StreamVersion, Table,
+    CommandId, Commit, EventCodec, EventId, GenerationId, GlobalPosition, Key, KeyVault as _,
+    Provenance, ReadModels, RecordedEvent, Row, SealedText, StreamId, StreamVersion, Table,
 };
 use freehold_test_stores::Place;
 use tokio::runtime::Runtime;
@@ -36,6 +36,8 @@ use super::engagement::Engagement;
 use super::listing::Listings;
 use super::market::Market;
 use super::property::Properties;
+use crate::fold::Run;
+use crate::parking::Parking;
 use crate::{Folder, Projection, TypedRow};
 
 const PROPERTY: PropertyId = PropertyId(Uuid::from_u128(0xa));
@@ -145,10 +147,16 @@ impl Log {
 
     /// What a projection makes of all events.
     fn fold<P: Projection>(&self, projection: P) -> ReadModel<'_> {
+        let model = self.fold_events(projection, &self.events);
+        model.runtime.block_on(model.models.activate(model.generation.clone())).unwrap();
+        model
+    }
+
+    /// What it makes of some.
+    fn fold_events<P: Projection>(&self, projection: P, events: &[RecordedEvent]) -> ReadModel<'_> {
         let mut model = ReadModel::empty::<P>(self, &projection);
         let mut folder = Folder::new(projection);
-        model.take_in(self, &mut folder, &self.events);
-        model.runtime.block_on(model.models.activate(model.generation.clone())).unwrap();
+        model.take_in(self, &mut folder, events);
         model
     }
 
@@ -198,11 +206,14 @@ impl<'a> ReadModel<'a> {
         let wanted = folder.projection().filter();
         assert!(page.iter().all(|event| wanted.admits(&event.stream, &event.event_type)));
         let Some(last) = page.last() else { return };
-        let folded = folder.fold(&*self.models, &self.generation, &log.codec, page);
+        let parking = Parking::default();
+        let folded =
+            folder.fold(&*self.models, &self.generation, &log.codec, page, &parking, &Run::First);
         let folded = self.runtime.block_on(folded).unwrap();
         assert!(folded.failure.is_none(), "{:?}", folded.failure);
         let (from, to) = (self.checkpoint, last.position);
-        let commit = self.models.commit(self.generation.clone(), from, to, folded.changes);
+        let commit =
+            self.models.commit(Commit::moving(self.generation.clone(), from, to, folded.changes));
         self.runtime.block_on(commit).unwrap();
         self.checkpoint = to;
     }
@@ -244,7 +255,15 @@ impl<'a> ReadModel<'a> {
 fn stopped_by<P: Projection>(log: &Log, projection: P) -> String {
     let model = ReadModel::empty::<P>(log, &projection);
     let mut folder = Folder::new(projection);
-    let folded = folder.fold(&*model.models, &model.generation, &log.codec, &log.events);
+    let parking = Parking::default();
+    let folded = folder.fold(
+        &*model.models,
+        &model.generation,
+        &log.codec,
+        &log.events,
+        &parking,
+        &Run::First,
+    );
     let folded = log.runtime.block_on(folded).unwrap();
     let failure = folded.failure.unwrap();
     assert_eq!(failure.position.0, log.events.len() as u64);

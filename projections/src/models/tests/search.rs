@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use freehold_domain::property::{ListingStatus, PropertyType};
 use freehold_domain::user::{PriceRange, SearchArea, SearchFilter};
 use freehold_domain::{Coordinates, Currency, FeeFrequency, ListingKey};
-use freehold_ports::{Filter, GlobalPosition, Query, RowChange, TableChanges, Value};
+use freehold_ports::{Commit, Filter, GlobalPosition, Query, RowChange, TableChanges, Value};
 use freehold_test_stores::cases;
 use proptest::collection::vec;
 use proptest::option;
@@ -123,7 +123,12 @@ fn filled<'a>(log: &'a Log, columns: &[Searched]) -> (ReadModel<'a>, Vec<Listing
     let changes = rows.iter().map(|row| RowChange::Put(row.to_row())).collect();
     let changes = vec![TableChanges { table: ListingRow::TABLE, changes }];
     let to = GlobalPosition(model.checkpoint.0 + 1);
-    let commit = model.models.commit(model.generation.clone(), model.checkpoint, to, changes);
+    let commit = model.models.commit(Commit::moving(
+        model.generation.clone(),
+        model.checkpoint,
+        to,
+        changes,
+    ));
     model.runtime.block_on(commit).unwrap();
     let rows = model.rows();
     (model, rows)

@@ -1,11 +1,15 @@
 //! When nobody decides: roles, and a log that does not answer.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use freehold_contract::interposed::{Interposed, InterposedStore};
-use freehold_ports::{AppendError, AppendRequest, Appended, EventStore};
+use freehold_ports::{
+    AppendError, AppendRequest, Appended, EventStore, LogName, ReadError, RecordedEvent, StreamId,
+    StreamVersion,
+};
 use serde_json::{Value, json};
 
 use super::world::*;
@@ -62,6 +66,7 @@ async fn a_reader_changes_nothing_and_a_writer_nothing_that_belongs_to_processes
 #[derive(Clone, Copy)]
 enum Failure {
     Overloaded,
+    TooManyRead,
     Unavailable,
     Unknown,
     Fenced,
@@ -78,10 +83,25 @@ impl InterposedStore for Failing {
         &*self.store
     }
 
+    async fn read_stream(
+        &self,
+        log: &LogName,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: NonZeroU32,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        match self.failure {
+            Failure::TooManyRead => {
+                Err(ReadError::Overloaded { retry_after: Duration::from_millis(250) })
+            }
+            _ => self.store.read_stream(log, stream, after, limit).await,
+        }
+    }
+
     async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         let stream = request.stream.clone();
         Err(match self.failure {
-            Failure::Overloaded => {
+            Failure::Overloaded | Failure::TooManyRead => {
                 AppendError::Overloaded { retry_after: Duration::from_millis(250) }
             }
             Failure::Unavailable => AppendError::Unavailable { source: "s3cr3t".into() },
@@ -102,6 +122,8 @@ async fn a_log_that_does_not_answer_is_no_refusal() {
 
     let overloaded = fails(Failure::Overloaded, &input).await;
     assert_eq!(overloaded, json!({ "code": "OVERLOADED", "retryAfterMs": 250 }));
+    let many = fails(Failure::TooManyRead, &input).await;
+    assert_eq!(many, json!({ "code": "OVERLOADED", "retryAfterMs": 250 }));
     assert_eq!(fails(Failure::Unavailable, &input).await, json!({ "code": "UNAVAILABLE" }));
     assert_eq!(fails(Failure::Fenced, &input).await, json!({ "code": "FENCED" }));
 

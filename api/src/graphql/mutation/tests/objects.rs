@@ -2,7 +2,7 @@
 
 use freehold_domain::UserId;
 use freehold_domain::user::{PreferencesChanged, Standing};
-use freehold_ports::{GlobalPosition, RowChange, StreamVersion, TableChanges};
+use freehold_ports::{Commit, GlobalPosition, RowChange, StreamVersion, TableChanges};
 use freehold_projections::models::account::{
     AccountRow, Erasure, ListingFavouritesRow, ListingPreferenceRow, SavedSearchRow,
 };
@@ -54,7 +54,7 @@ async fn accounts(world: &World, user: &str, checkpoint: u64) {
     let changes = vec![RowChange::Put(row.to_row())];
     let changes = vec![TableChanges { table: AccountRow::TABLE, changes }];
     let to = GlobalPosition(checkpoint);
-    world.models.commit(made, GlobalPosition(0), to, changes).await.unwrap();
+    world.models.commit(Commit::moving(made, GlobalPosition(0), to, changes)).await.unwrap();
 }
 
 async fn answer(world: &World, input: Value) -> (Value, Vec<Value>) {

@@ -1,0 +1,200 @@
+//! The streams that a generation has parked, and which more it may park.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use freehold_ports::{
+    DeadLetter, Fault, GlobalPosition, LetterChange, RecordedEvent, StreamId, StreamVersion, Tried,
+};
+
+use crate::FoldFailure;
+
+/// What becomes of an event that a projection cannot handle.
+#[derive(Clone, Debug)]
+pub struct FailurePolicy {
+    /// How many streams a generation parks at most. More are a defect of the projection, not of
+    /// events: it stops.
+    pub max_streams: usize,
+    /// Names of projections that stop at the event instead of parking its stream.
+    pub stopping: BTreeSet<String>,
+}
+
+impl Default for FailurePolicy {
+    fn default() -> Self {
+        Self { max_streams: 1_000, stopping: BTreeSet::new() }
+    }
+}
+
+/// The parked streams of a generation, as its store has them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parking {
+    letters: HashMap<StreamId, DeadLetter>,
+}
+
+impl Parking {
+    pub(crate) fn of(letters: Vec<DeadLetter>) -> Self {
+        let by_stream = |letter: DeadLetter| (letter.id.stream.clone(), letter);
+        Self { letters: letters.into_iter().map(by_stream).collect() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// Whether an event waits behind a parked one.
+    pub(crate) fn holds(&self, recorded: &RecordedEvent) -> bool {
+        let letter = self.letters.get(&recorded.stream);
+        letter.is_some_and(|letter| recorded.version > letter.done_through)
+    }
+
+    /// The letter whose next try has been due for longest.
+    pub(crate) fn due(&self, now: DateTime<Utc>) -> Option<&DeadLetter> {
+        let due =
+            self.letters.values().filter(|letter| letter.retry_at.is_some_and(|at| at <= now));
+        due.min_by_key(|letter| letter.retry_at)
+    }
+
+    /// When the next letter is due.
+    pub(crate) fn next_at(&self) -> Option<DateTime<Utc>> {
+        self.letters.values().filter_map(|letter| letter.retry_at).min()
+    }
+
+    /// Takes in what was committed.
+    pub(crate) fn apply(&mut self, change: &LetterChange) {
+        match change {
+            LetterChange::Park(letter) => {
+                self.letters.insert(letter.id.stream.clone(), letter.clone());
+            }
+            LetterChange::Wait { stream, events } => {
+                if let Some(letter) = self.letters.get_mut(stream) {
+                    letter.waiting += events;
+                }
+            }
+            LetterChange::Tried { stream, at, outcome, .. } => match outcome {
+                Tried::Resolved => {
+                    self.letters.remove(stream);
+                }
+                Tried::FailedLater(letter) => {
+                    self.letters.insert(stream.clone(), letter.clone());
+                }
+                Tried::Onwards { done_through, waiting } => {
+                    if let Some(letter) = self.letters.get_mut(stream) {
+                        (letter.tried_at, letter.done_through) = (*at, *done_through);
+                        letter.waiting = *waiting;
+                    }
+                }
+                Tried::Failed { error, fault } => {
+                    if let Some(letter) = self.letters.get_mut(stream) {
+                        (letter.tried_at, letter.retry_at) = (*at, None);
+                        (letter.error, letter.fault) = (error.clone(), *fault);
+                        letter.attempts += 1;
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// Which further streams may be parked in a page.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    /// How many of them.
+    room: usize,
+    /// What readers see, if that is another generation.
+    shown: Option<Shown>,
+}
+
+/// What the generation shows that readers see.
+#[derive(Debug)]
+struct Shown {
+    position: GlobalPosition,
+    /// How far its parked streams are.
+    done_through: HashMap<StreamId, StreamVersion>,
+}
+
+impl Permit {
+    /// None: the page ends before the first event that cannot be handled.
+    pub(crate) fn none() -> Self {
+        Self { room: 0, shown: None }
+    }
+
+    /// So many, whatever they are.
+    pub(crate) fn any(room: usize) -> Self {
+        Self { room, shown: None }
+    }
+
+    /// So many, but nothing that readers of another generation see applied: they would lose it.
+    pub(crate) fn unseen(room: usize, position: GlobalPosition, parked: Vec<DeadLetter>) -> Self {
+        let done = |letter: DeadLetter| (letter.id.stream, letter.done_through);
+        let done_through = parked.into_iter().map(done).collect();
+        Self { room, shown: Some(Shown { position, done_through }) }
+    }
+
+    /// Whether the stream of a failing event may be parked after so many others.
+    pub(crate) fn parks(&self, failure: &FoldFailure, others: usize) -> bool {
+        let unseen = |shown: &Shown| {
+            let done = shown.done_through.get(&failure.stream);
+            failure.position > shown.position || done.is_some_and(|done| failure.version > *done)
+        };
+        others < self.room && self.shown.as_ref().is_none_or(unseen)
+    }
+
+    /// Whether so many others leave no room.
+    pub(crate) fn is_full(&self, others: usize) -> bool {
+        others >= self.room
+    }
+}
+
+/// What monitoring sees of the parked streams of a subscription.
+pub(crate) struct Meters {
+    subscription: &'static str,
+    oldest_seconds: metrics::Gauge,
+    waiting: metrics::Gauge,
+    /// By event type and fault; what is gone is shown as none.
+    groups: HashMap<(Arc<str>, Fault), metrics::Gauge>,
+}
+
+impl Meters {
+    pub(crate) fn of(subscription: &'static str) -> Self {
+        Self {
+            subscription,
+            oldest_seconds: metrics::gauge!(
+                "freehold_dead_letter_oldest_seconds", "subscription" => subscription
+            ),
+            waiting: metrics::gauge!(
+                "freehold_dead_letter_waiting_events", "subscription" => subscription
+            ),
+            groups: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn show(&mut self, parking: &Parking, now: DateTime<Utc>) {
+        let letters = || parking.letters.values();
+        let oldest = letters().map(|letter| letter.parked_at).min();
+        let age = oldest.map_or(0.0, |at| (now - at).as_seconds_f64().max(0.0));
+        self.oldest_seconds.set(age);
+        self.waiting.set(letters().map(|letter| letter.waiting).sum::<u64>() as f64);
+        let mut counts: HashMap<(Arc<str>, Fault), u32> = HashMap::new();
+        for letter in letters() {
+            *counts.entry((letter.event_type.clone(), letter.fault)).or_default() += 1;
+        }
+        for (group, gauge) in &self.groups {
+            gauge.set(counts.remove(group).map_or(0.0, f64::from));
+        }
+        for (group, count) in counts {
+            let gauge = metrics::gauge!(
+                "freehold_dead_letters",
+                "subscription" => self.subscription,
+                "event_type" => group.0.to_string(),
+                "fault" => group.1.as_str(),
+            );
+            gauge.set(f64::from(count));
+            self.groups.insert(group, gauge);
+        }
+    }
+}
