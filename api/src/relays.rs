@@ -8,7 +8,7 @@ use freehold_ports::{LogName, Publisher, SystemClock};
 use freehold_projections::{Relay, Subscription, SubscriptionState};
 use futures_util::future::join_all;
 
-use crate::config::{Config, Kafka};
+use crate::config::{Config, Kafka, Part};
 use crate::node::in_short;
 use crate::stores::{LOGS, Stores, StoresError};
 
@@ -21,9 +21,10 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
-    /// None where the configuration names no cluster; nothing runs yet.
+    /// None where the configuration names no cluster, or leaves publishing to other processes;
+    /// nothing runs yet.
     pub(crate) fn of(config: &Config) -> Result<Option<Self>, StoresError> {
-        if config.kafka.bootstrap_servers.is_none() {
+        if config.kafka.bootstrap_servers.is_none() || !config.roles.has(Part::Relay) {
             return Ok(None);
         }
         if cfg!(not(feature = "kafka")) {

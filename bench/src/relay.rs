@@ -28,6 +28,8 @@ use crate::{Setting, limit, read};
 
 /// How many records the raw producer puts into a transaction.
 const AT_ONCE: u64 = 10_000;
+/// How often each of the callers appends who together keep to a rate.
+const EVERY: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) async fn run(setting: &Setting, output: &mut Output) -> anyhow::Result<()> {
@@ -70,7 +72,7 @@ async fn catch_up(setting: &Setting, kafka: &Kafka, output: &mut Output) -> anyh
     output.print(row.beside(Some(limit)))
 }
 
-/// Events appended at a rate, the same number every 5 ms, whatever becomes of those before.
+/// Events appended at a rate, by callers who take turns.
 async fn follow(
     setting: &Setting,
     kafka: &Kafka,
@@ -82,32 +84,32 @@ async fn follow(
     let store = place.open().await?;
     let options = options(kafka);
     let relay = relay(&store, &options);
-    let mut callers: Vec<_> = (0..rate / 200).map(|_| Caller::plain()).collect();
     // The first one makes the topic.
-    let first = store.append(callers[0].next()).await?.position;
+    let first = store.append(Caller::plain().next()).await?.position;
     relay.wait_for(first, PATIENCE).await?;
     let done = Arc::new(AtomicBool::new(false));
     let reader = read_beside(&options, done.clone())?;
     let before = limit::fsync_us(folder.path())?;
     let acknowledged = Arc::new(Mutex::new(HashMap::new()));
-    let mut due = tokio::time::interval(Duration::from_millis(5));
-    let (warm, started) = (Duration::from_secs(2), Instant::now());
+    let (warm, started) = (Duration::from_secs(2), tokio::time::Instant::now());
+    let end = started + warm + setting.duration;
+    let callers = u32::try_from(rate / 50)?;
     let mut appends = tokio::task::JoinSet::new();
-    while started.elapsed() < warm + setting.duration {
-        due.tick().await;
-        let counted = started.elapsed() > warm;
-        for caller in &mut callers {
-            let (store, request) = (store.clone(), caller.next());
-            let acknowledged = acknowledged.clone();
-            appends.spawn(async move {
-                let position = store.append(request).await?.position;
-                if counted {
+    for number in 0..callers {
+        let (store, acknowledged) = (store.clone(), acknowledged.clone());
+        let mut caller = Caller::plain();
+        let mut due = tokio::time::interval_at(started + EVERY * number / callers, EVERY);
+        appends.spawn(async move {
+            let mut last = GlobalPosition(0);
+            while due.tick().await < end {
+                last = store.append(caller.next()).await?.position;
+                if started.elapsed() > warm {
                     let mut acknowledged = acknowledged.lock().map_err(|_| anyhow!("panicked"))?;
-                    acknowledged.insert(position.0, Instant::now());
+                    acknowledged.insert(last.0, Instant::now());
                 }
-                anyhow::Ok(position)
-            });
-        }
+            }
+            anyhow::Ok(last)
+        });
     }
     let mut head = first;
     while let Some(appended) = appends.join_next().await {
