@@ -144,8 +144,13 @@ impl Node {
         }
         if let Some(relays) = self.relays.clone() {
             let clock = self.platform.clock.clone();
-            checks.push(Check::new("relay", move || {
-                let checked = relays.check(clock.now());
+            // Appends and answers go on while nothing can be published: whoever does both tells of it.
+            let answers = self.roles.has(Part::Api);
+            checks.push(Check::noting("relay", move || {
+                let checked = match relays.check(clock.now()) {
+                    Err(late) if answers => Ok(Some(late)),
+                    checked => checked.map(|()| None),
+                };
                 async move { checked }
             }));
         }

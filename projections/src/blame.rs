@@ -33,6 +33,9 @@ pub struct FoldFailure {
     pub fault: Fault,
     /// What is wrong and where, for an operator; never a value of the event.
     pub reason: String,
+    /// Whether another release may know the event: then all of its type wait for that, and none is
+    /// parked, since nobody would order their retries.
+    pub awaits_release: bool,
 }
 
 impl FoldFailure {
@@ -46,6 +49,7 @@ impl FoldFailure {
             recorded_at: recorded.recorded_at,
             fault,
             reason,
+            awaits_release: false,
         }
     }
 }
@@ -81,6 +85,13 @@ pub(crate) fn undecodable(error: &CodecError) -> String {
         CodecError::Tampered { .. } | CodecError::Vault(_) => error.to_string(),
         CodecError::Unwritable(_) | CodecError::UnreadableState(_) => "malformed payload".into(),
     }
+}
+
+/// Whether a newer release may know what this one does not: processes of two run side by side while
+/// one replaces the other.
+pub(crate) fn awaits_release(error: &CodecError) -> bool {
+    use PayloadError::{UnknownType, UnknownVersion};
+    matches!(error, CodecError::Unreadable { reason: UnknownType | UnknownVersion(_), .. })
 }
 
 fn malformed(error: &serde_json::Error) -> String {

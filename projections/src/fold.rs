@@ -272,15 +272,18 @@ fn decode<P: Projection>(
             continue;
         }
         let decoded = panic::catch_unwind(AssertUnwindSafe(|| P::Event::decode(codec, recorded)));
-        let (fault, reason) = match decoded {
+        let failure = match decoded {
             Ok(Ok(event)) => {
                 turns.push(Turn::Apply(event));
                 continue;
             }
-            Ok(Err(error)) => (Fault::Permanent, blame::undecodable(&error)),
-            Err(panic) => (Fault::Panic, blame::panicked(&*panic)),
+            Ok(Err(error)) => FoldFailure {
+                awaits_release: blame::awaits_release(&error),
+                ..FoldFailure::of(recorded, Fault::Permanent, blame::undecodable(&error))
+            },
+            Err(panic) => FoldFailure::of(recorded, Fault::Panic, blame::panicked(&*panic)),
         };
-        turns.push(Turn::Fail(Box::new(FoldFailure::of(recorded, fault, reason))));
+        turns.push(Turn::Fail(Box::new(failure)));
         if matches!(run, Run::First) {
             break;
         }

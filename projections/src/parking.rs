@@ -141,7 +141,7 @@ impl Permit {
             let done = shown.done_through.get(&failure.stream);
             failure.position > shown.position || done.is_some_and(|done| failure.version > *done)
         };
-        others < self.room && self.shown.as_ref().is_none_or(unseen)
+        !failure.awaits_release && others < self.room && self.shown.as_ref().is_none_or(unseen)
     }
 
     /// Whether so many others leave no room.

@@ -298,6 +298,7 @@ impl Follower {
 
     /// Follows, waits while paused, and tries again after failures, for as long as it takes.
     pub(crate) async fn follow_and_retry(&mut self, until: Until) -> Ended {
+        let mut stood_by = false;
         loop {
             if self.is_stopped() {
                 self.publish(|status| status.state = SubscriptionState::Stopped);
@@ -310,12 +311,15 @@ impl Follower {
                 continue;
             }
             self.publish(|status| status.state = SubscriptionState::CatchingUp);
-            let mut followed = match self.only_watches() {
+            let mut followed = match stood_by || self.only_watches() {
                 false => self.follow(until).await,
                 true => Err(HandleError::Elsewhere),
             };
+            stood_by = false;
             if matches!(followed, Err(HandleError::Elsewhere)) {
                 followed = self.stand_by(until).await.map(|()| None);
+                // Whoever stood by and could not look goes on looking: to follow is to take over.
+                stood_by = matches!(followed, Err(HandleError::Unavailable(_)));
             }
             match followed {
                 Ok(Some(ended)) => return ended,
