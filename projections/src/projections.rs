@@ -26,8 +26,10 @@ use crate::{
     SubscriptionStatus,
 };
 
-/// How long to wait before trying again to bring a projection up.
+/// How long to wait before trying again to bring a projection up: so much longer each time, since
+/// each tries what is parked again.
 const RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// A generation that is not filled for so long was left behind by whoever began it.
 const ABANDONED_AFTER: Duration = Duration::from_secs(5);
@@ -375,14 +377,15 @@ impl Kept {
             attempts += 1;
             warn!(projection = self.name(), %error, attempts, "not brought up, trying again");
             let error = error.to_string();
-            let next_try_at = self.engine.clock.now() + RETRY;
+            let wait = (RETRY * attempts).min(LAST_RETRY);
+            let next_try_at = self.engine.clock.now() + wait;
             self.live.send_modify(|status| {
                 let failure = Failure { event: None, error, attempts, next_try_at };
                 status.state = SubscriptionState::Failed(failure);
             });
             let mut orders = self.orders.subscribe();
             let stopped = orders.wait_for(|orders| orders.stop);
-            if tokio::time::timeout(RETRY, stopped).await.is_ok() {
+            if tokio::time::timeout(wait, stopped).await.is_ok() {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Commit, DeadLetter, EventFilter, EventPage, Generation, GenerationId, GenerationState,
+    Commit, DeadLetter, EventFilter, EventPage, Fault, Generation, GenerationId, GenerationState,
     GlobalPosition, LetterChange, LetterId, LogName, Mark, ReadModelError, RecordedEvent,
     StreamVersion, Table, TableChanges, Tried,
 };
@@ -418,8 +418,11 @@ impl<P: Projection> Projector<P> {
         });
         let own = u64::from(done < letter.version);
         if own > 0 && events.first().map(|event| event.event_id) != Some(letter.event_id) {
-            let missing = format!("the log does not hold event {} any more", letter.id.position);
-            return Err(HandleError::Unavailable(missing.into()));
+            // The log was restored, or this release is not interested any more: that is for a person,
+            // and the other streams go on.
+            let error = format!("the log does not hold event {} any more", letter.id.position);
+            let outcome = Tried::Failed { error: error.into(), fault: Fault::Permanent };
+            return Ok(Attempt { outcome, changes: Vec::new() });
         }
         let count = events.len() as u64;
         let (events, mut folded) = self.fold_alone(events).await?;

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use freehold_contract::interposed::{Interposed, InterposedModels};
 use freehold_domain::StoredEvent as _;
 use freehold_ports::{
-    Commit, DeadLetter, EventFilter, Fault, LetterId, RecordedEvent, RetryPace, Table, Tried,
+    Commit, DeadLetter, EventFilter, Fault, LetterChange, LetterId, RecordedEvent, RetryPace,
+    Table, Tried,
 };
 use freehold_projections::{
     ApplyError, FailurePolicy, ProjectedEvent, Projection, Rows, read_model,
@@ -268,6 +269,42 @@ async fn an_unreadable_payload_is_parked_without_a_word_of_it() {
     );
     assert!(errors[0].contains("invalid type: string"), "{errors:?}");
     assert!(errors[2].contains("line 1"), "{errors:?}");
+    projections.stop().await;
+}
+
+/// A letter whose event the log does not have any more, as after a restore, is for a person: its
+/// retry says so, and all others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_of_an_event_that_is_gone_holds_nobody_up() {
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
+    let poisons = Poisons::default();
+    poisons.lock().unwrap().insert(1, Poison::Refused);
+    let projections = picky::<1>(log.clone(), models.clone(), &poisons);
+    projections.start();
+    let head = append_each(&*log, &[ShopEvent::Placed { item: 1, shelf: 1 }]).await;
+    projections.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    projections.stop().await;
+    let letter = parked(&*models).await.remove(0);
+    let generation = models.generations("shelves").await.unwrap().remove(0);
+    let gone = DeadLetter { event_id: freehold_ports::EventId::new(), ..letter.clone() };
+    let change = LetterChange::Tried {
+        stream: letter.id.stream,
+        position: letter.id.position,
+        at: chrono::Utc::now(),
+        outcome: Tried::FailedLater(gone),
+    };
+    let (from, to) = (generation.mark(), generation.checkpoint);
+    let moving = Commit::moving(generation.id, from, to, Vec::new());
+    models.commit(Commit { letters: vec![change], ..moving }).await.unwrap();
+    order_all(&*models).await;
+
+    projections.start();
+
+    until(&*models, |letters| letters[0].error.contains("does not hold event 1 any more")).await;
+    let head = append_each(&*log, &[ShopEvent::Placed { item: 2, shelf: 1 }]).await;
+    projections.wait_for("shelves", head, SOON).await.unwrap().unwrap();
     projections.stop().await;
 }
 
