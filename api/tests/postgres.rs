@@ -621,7 +621,11 @@ fn what_is_wrong_with_a_database_is_said_in_one_line() {
         }
     };
     told("postgres://ann:hunter2@127.0.0.1:1/f", 6, &["127.0.0.1:1", "refused", "store.url"]);
-    told("postgres://ann:hunter2@127.0.0.1:x/f", 2, &["store.url", "port"]);
+    // This is refused before anybody is asked, with everything else that is not right.
+    let output = run("postgres://ann:hunter2@127.0.0.1:x/f", &["db", "status"]);
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert!(err(&output).contains("store.url") && err(&output).contains("port number"));
+    assert!(!err(&output).contains("hunter2"), "{}", err(&output));
     let (url, name) = (schema.url(), schema.name());
     let (server, _) = url.split_once('?').unwrap().0.rsplit_once('/').unwrap();
     told(&format!("{server}/nowhere"), 6, &["\"nowhere\" does not exist", "createdb"]);

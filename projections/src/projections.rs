@@ -141,8 +141,11 @@ pub enum ProjectionError {
     /// The read models did not do it.
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
-    /// What is parked changes all the time.
-    #[error("dead letters of {0} are being tried again; verify it when that is done")]
+    /// What is parked or shown changes all the time.
+    #[error(
+        "dead letters of {0} are being tried again, or its rows change faster than they can be \
+         compared; verify it when that is over"
+    )]
     Retrying(&'static str),
     /// The work ended by a defect.
     #[error("it ended unexpectedly; the log says why")]

@@ -24,10 +24,10 @@ const MOST_SHOWN: usize = 20;
 /// How many rows that differ at first sight are looked at again.
 const MOST_SUSPECTS: usize = 10_000;
 
-/// How often the active generation may move on before differences count as they are.
+/// How often rows are read again because the active generation moved on meanwhile.
 const TRIES: u32 = 100;
 
-/// How often a comparison begins again because retries changed what is parked.
+/// How often a comparison begins again because retries changed what is parked, or rows never stood still.
 const ANEW: u32 = 5;
 
 /// What a comparison found.
@@ -112,21 +112,17 @@ async fn compare(
         found.scan(models, table, &active, fresh, Side::Active).await?;
     }
     // The active generation may have moved on meanwhile: what differs counts only if it still does
-    // when both are at the same position.
+    // when both are at the same position. The active one is read within one moment, the fresh one
+    // then brought to it.
     let mut shown = Vec::new();
-    for _ in 0..TRIES {
-        if found.suspects.is_empty() {
-            break;
-        }
-        through = mark(models, &active).await?;
-        if through.revision != revision {
+    if !found.suspects.is_empty() {
+        let Some((at, kept)) = found.rows_at_once(models, &active).await? else { return Ok(None) };
+        if at.revision != revision {
             return Ok(None);
         }
-        follow_on(&mut follower, Until::Reached(through.position)).await?;
-        shown = found.differences(models, fresh, &active).await?;
-        if mark(models, &active).await? == through {
-            break;
-        }
+        follow_on(&mut follower, Until::Reached(at.position)).await?;
+        shown = found.differences(kept, found.rows(models, fresh).await?);
+        through = at;
     }
     let differences = shown.len() as u64 + found.unchecked;
     shown.truncate(MOST_SHOWN);
@@ -193,18 +189,46 @@ impl Found {
         }
     }
 
-    /// The suspects whose rows differ now.
-    async fn differences(
+    /// The suspects' rows at one position of a generation that others fill; nothing if it moved each
+    /// time it was tried.
+    async fn rows_at_once(
         &self,
         models: &dyn ReadModels,
-        fresh: &GenerationId,
-        active: &GenerationId,
-    ) -> Result<Vec<Difference>, ProjectionError> {
-        let mut differences = Vec::new();
+        of: &GenerationId,
+    ) -> Result<Option<(Mark, Vec<HashMap<String, Row>>)>, ProjectionError> {
+        let mut at = mark(models, of).await?;
+        for _ in 0..TRIES {
+            let rows = self.rows(models, of).await?;
+            let now = mark(models, of).await?;
+            if now == at {
+                return Ok(Some((at, rows)));
+            }
+            at = now;
+        }
+        Ok(None)
+    }
+
+    /// The suspects' rows, table by table.
+    async fn rows(
+        &self,
+        models: &dyn ReadModels,
+        of: &GenerationId,
+    ) -> Result<Vec<HashMap<String, Row>>, ProjectionError> {
+        let mut rows = Vec::with_capacity(self.suspects.len());
         for (table, keys) in &self.suspects {
-            let rows = |id: &GenerationId| models.fetch(id.clone(), table, keys.clone());
-            let mut kept = by_key(table, rows(active).await?);
-            let mut folded = by_key(table, rows(fresh).await?);
+            rows.push(by_key(table, models.fetch(of.clone(), table, keys.clone()).await?));
+        }
+        Ok(rows)
+    }
+
+    /// The suspects whose rows differ.
+    fn differences(
+        &self,
+        kept: Vec<HashMap<String, Row>>,
+        folded: Vec<HashMap<String, Row>>,
+    ) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        for (((table, keys), mut kept), mut folded) in self.suspects.iter().zip(kept).zip(folded) {
             for key in keys {
                 let name = name_of(key);
                 let (kept, folded) = (kept.remove(&name), folded.remove(&name));
@@ -213,7 +237,7 @@ impl Found {
                 }
             }
         }
-        Ok(differences)
+        differences
     }
 }
 
