@@ -95,7 +95,15 @@ fn assert_all_is_there_once(log: &[RecordedEvent], records: &[Record]) {
         let position = record.number("ce_position");
         seen.entry(&record.key).or_default().push((position, &record.headers["ce_id"]));
         let before = last.insert((&record.topic, record.partition), position).unwrap_or(0);
-        assert_eq!(record.number("ce_previousposition"), before);
+        let said = record.number("ce_previousposition");
+        let places = || {
+            let of = |place: &Record| (place.topic.clone(), place.partition);
+            let at =
+                |position| records.iter().position(|one| one.number("ce_position") == position);
+            let near = [before, said, position].map(|position| (position, at(position)));
+            format!("{:?}: (position, place in what was read) {near:?}", of(record))
+        };
+        assert_eq!(said, before, "{}", places());
     }
     let mut expected: HashMap<&str, Vec<(u64, String)>> = HashMap::new();
     for event in log {
