@@ -1,4 +1,5 @@
-//! Mutations: one for every command of a property and of an account, and `userErase`.
+//! Mutations: one for every command of a property and of an account, `userErase`, and what operators
+//! do to dead letters.
 //!
 //! A mutation is a name, an input and what the input asks for; the macro in `catalogue` writes the
 //! rest. A `Form` reads the input into a command and notes everything that is wrong with it; `run`
@@ -7,6 +8,7 @@
 //! decided. To add one: a few lines in the file of its concept, and its case in the tests.
 
 mod catalogue;
+mod dead_letter;
 mod enums;
 mod erasure;
 mod form;
@@ -38,4 +40,5 @@ pub struct Mutation(
     search::SearchMutations,
     privacy::PrivacyMutations,
     erasure::ErasureMutations,
+    dead_letter::DeadLetterMutations,
 );

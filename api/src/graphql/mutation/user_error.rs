@@ -126,6 +126,10 @@ pub(crate) enum UserErrorCode {
     SourceInvalid,
     UserErased,
     UserSuspended,
+
+    // Of dead letters.
+    DeadLetterUnknown,
+    NothingSelected,
 }
 
 impl UserErrorCode {

@@ -1,5 +1,6 @@
 //! What clients see of the read models, one module a concept.
 
+pub mod dead_letter;
 pub mod engagement;
 pub mod enums;
 pub mod event;

@@ -1,5 +1,6 @@
 //! The queries.
 
+pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub mod listings;
 pub mod market;
@@ -15,6 +16,7 @@ use freehold_projections::models::property::PropertyRow;
 use freehold_projections::{ColumnValue as _, TypedRow as _, query};
 use futures_util::future::try_join_all;
 
+use self::dead_letters::{DeadLetters, dead_letters};
 use self::events::{Events, Wanted};
 use self::listings::ListingOrder;
 use self::market::MarketStatisticsFilter;
@@ -22,6 +24,7 @@ use super::connection::{Cursor, Selection, Total, Window, connection, page_size}
 use super::filter::{self, ListingFilter, Unnamed};
 use super::freshness::fresh;
 use super::limits::weight;
+use super::objects::dead_letter::{DeadLetterFilter, DeadLetterGroup};
 use super::objects::event::{Event, LogName};
 use super::objects::listing::{Listing, Listings};
 use super::objects::market::MarketStatistics;
@@ -30,7 +33,8 @@ use super::objects::property::Property;
 use super::objects::user::{SavedSearch, User};
 use super::projections::{ACCOUNTS, LISTINGS, MARKET, PROPERTIES};
 use super::scalars::{GlobalId, NodeKey, NodeKind, Position, SavedSearchKey};
-use super::{Fault, Limits, caller, platform};
+use super::{Fault, Limits, caller, platform, require};
+use crate::http::Role;
 
 /// Anything with a global id.
 #[derive(Interface)]
@@ -211,6 +215,34 @@ impl Query {
     /// Every projection, and how far it is.
     async fn projections(&self, ctx: &Context<'_>) -> Result<Vec<Projection>, Fault> {
         Projection::all(ctx).await
+    }
+
+    /// What readers miss: streams that wait behind an event that a projection could not handle, by
+    /// projection and stream. For operators.
+    #[graphql(complexity = "weight(first, None, child_complexity)")]
+    async fn dead_letters(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<DeadLetterFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> async_graphql::Result<DeadLetters> {
+        require(ctx, Role::Operator)?;
+        let first = page_size(ctx, "first", first)?;
+        let filter = filter.unwrap_or_default().port()?;
+        Ok(dead_letters(&*platform(ctx).models, filter, first, after).await?)
+    }
+
+    /// The same, counted by projection, event type, fault and error; most first. For operators.
+    async fn dead_letter_groups(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<DeadLetterFilter>,
+    ) -> async_graphql::Result<Vec<DeadLetterGroup>> {
+        require(ctx, Role::Operator)?;
+        let filter = filter.unwrap_or_default().port()?;
+        let groups = platform(ctx).models.letter_groups(filter).await.map_err(Fault::from)?;
+        Ok(groups.into_iter().map(Into::into).collect())
     }
 }
 
