@@ -445,12 +445,10 @@ impl Kept {
             }
         }
         // Another process may have filled it too, and be through.
-        let generations = self.engine.models.generations(self.name()).await?;
-        if self.is_up(&generations) {
+        if self.is_up(&self.engine.models.generations(self.name()).await?) {
             return Ok(());
         }
         fill.phase.send_replace(Phase::Swapping);
-        self.drop_retired_but(&generation, generations).await?;
         let activated = self.activate(&mut follower, &generation).await?;
         if activated && events > 0 {
             info!(projection = self.name(), generation = generation.number, "activated");
@@ -549,9 +547,6 @@ impl Kept {
         self.order_parked(generation).await?;
         follow_on(&mut follower, Until::CaughtUp).await?;
         fill.phase.send_replace(Phase::Swapping);
-        // While the live subscription still runs: dropping large tables takes time.
-        let generations = self.engine.models.generations(self.name()).await?;
-        self.drop_retired_but(generation, generations).await?;
         let was_live = self.stop().await;
         // Nothing moves the active generation now, in this process.
         let swapped = self.activate(&mut follower, generation).await;
@@ -609,28 +604,6 @@ impl Kept {
     async fn create(&self) -> Result<GenerationId, ReadModelError> {
         let (version, tables) = (self.projection.version(), self.projection.tables());
         self.engine.models.create_generation(self.name(), version, tables).await
-    }
-
-    /// Drops every retired generation but the one that is about to be activated, so that the one
-    /// it takes over from is the only one to go back to. Done before the swap: after it, numbers
-    /// do not say which of two answered last, since a roll back activates the older one. It goes by
-    /// what was there when it was not active yet: another process may activate it meanwhile, and
-    /// what that retires is what to go back to.
-    async fn drop_retired_but(
-        &self,
-        next: &GenerationId,
-        generations: Vec<Generation>,
-    ) -> Result<(), ReadModelError> {
-        let is_active = |g: &Generation| g.id == *next && g.state == GenerationState::Active;
-        if generations.iter().any(is_active) {
-            return Ok(());
-        }
-        for old in generations {
-            if old.state == GenerationState::Retired && old.id != *next {
-                self.drop_generation(old.id).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Drops what earlier attempts left behind, but nothing that another process fills.

@@ -50,7 +50,8 @@ pub trait ReadModels: DeadLetters {
 
     /// Makes a generation the one that answers queries, in one step for all readers; the one
     /// before it becomes [`GenerationState::Retired`]: it takes no more commits, and can be
-    /// activated again.
+    /// activated again. One that was retired before is dropped in the same step, so that what is
+    /// retired is what answered last; not if the generation is active already.
     ///
     /// - Errors: [`ReadModelError::Behind`] if readers would see an older state than before, and
     ///   [`ReadModelError::Lacks`] if a stream would be parked whose events they see; nothing is

@@ -823,6 +823,41 @@ async fn rolling_back_never_loses_what_was_repaired() {
     projections.stop().await;
 }
 
+/// A swap that the store refuses takes nothing away: the generation to go back to is still there.
+/// Another process applies, just before the swap, what this one has parked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_swap_leaves_the_generation_to_go_back_to() {
+    let shop = Shop::new();
+    let log = shop.log().await;
+    let events = rounds(10);
+    append_each(&*log, &events[..20]).await;
+    let other = picky::<1>(log.clone(), shop.models().await, &Poisons::default());
+    other.start();
+    reach(&other, GlobalPosition(20)).await;
+    other.rebuild("shelves").unwrap().finished().await.unwrap();
+    other.stop().await;
+    append_each(&*log, &events[20..]).await;
+    let models = Swapping::new(shop.models().await);
+    let poisons: Poisons = Arc::new(Mutex::new([(25, Poison::Refused)].into()));
+    let projections = picky::<1>(log.clone(), models.clone(), &poisons);
+    let rebuild = projections.rebuild("shelves").unwrap();
+    tokio::time::timeout(SOON, models.0.meet()).await.unwrap();
+    other.start();
+    reach(&other, GlobalPosition(30)).await;
+    models.0.meet().await;
+
+    let refused = rebuild.finished().await;
+
+    let Err(ProjectionError::ReadModels(ReadModelError::Lacks { position, .. })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(position.0, 25);
+    let back = other.roll_back("shelves").await.unwrap();
+    assert_eq!(back.number, 1);
+    all_shown(&*models, &events).await;
+    other.stop().await;
+}
+
 /// A comparison while streams are parked and put right finds no difference that is none.
 #[tokio::test(flavor = "multi_thread")]
 async fn verifying_beside_retries_finds_no_difference() {

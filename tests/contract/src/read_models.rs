@@ -29,6 +29,7 @@ macro_rules! read_models_suite {
                 a_new_generation_is_empty_and_answers_no_queries,
                 activating_swaps_what_all_queries_read,
                 a_retired_generation_can_be_activated_again,
+                one_generation_is_kept_to_go_back_to,
                 a_generation_behind_what_readers_see_is_not_activated,
                 a_retired_generation_takes_no_commits,
                 a_prepared_generation_takes_commits_and_answers_like_any_other,
@@ -284,6 +285,38 @@ pub async fn a_retired_generation_can_be_activated_again(store: Arc<dyn ReadMode
     assert_eq!(numbers(store, everything(homes())).await, [1, 4]);
     assert_eq!(state_of(store, &old).await, GenerationState::Active);
     assert_eq!(state_of(store, &new).await, GenerationState::Retired);
+}
+
+/// What answered last is kept; what was kept until then goes with the swap, and stays if that is
+/// refused or has been done already.
+pub async fn one_generation_is_kept_to_go_back_to(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let first = active_with(store, homes(), vec![home(1, &[])]).await;
+    let second = active_with(store, homes(), vec![home(2, &[])]).await;
+    let third = building(store).await;
+    let unfinished = building(store).await;
+    let numbers_of = async || {
+        let generations = store.generations(PROJECTION).await.unwrap();
+        generations.iter().map(|generation| generation.id.number).collect::<Vec<_>>()
+    };
+
+    let refused = store.activate(third.clone()).await;
+    assert!(matches!(refused, Err(ReadModelError::Behind { .. })), "{refused:?}");
+    assert_eq!(state_of(store, &first).await, GenerationState::Retired);
+    store.activate(second.clone()).await.unwrap();
+    assert_eq!(numbers_of().await, [1, 2, 3, 4], "it was active already");
+    let rows = puts(homes(), [home(3, &[])]);
+    store.commit(Commit::moving(third.clone(), START, GlobalPosition(9), rows)).await.unwrap();
+    for _ in 0..2 {
+        store.activate(third.clone()).await.unwrap();
+        assert_eq!(numbers_of().await, [2, 3, 4]);
+    }
+
+    assert_eq!(state_of(store, &second).await, GenerationState::Retired);
+    assert_eq!(state_of(store, &unfinished).await, GenerationState::Building);
+    let gone = store.scan(first, homes(), None, NonZeroU32::MIN).await;
+    assert!(matches!(gone, Err(ReadModelError::NoGeneration(_))), "{gone:?}");
+    assert_eq!(numbers(store, everything(homes())).await, [3]);
 }
 
 /// Readers never go back in time: who swaps has caught up, or is told that it has not.

@@ -312,8 +312,25 @@ pub(super) async fn swap(pool: &PgPool, generation: &GenerationId) -> Result<(),
             return Err(ReadModelError::Behind { generation, checkpoint, active });
         }
         dead_letters::check_swap(&mut transaction, generation, number, active).await?;
+        // Those that were to go back to until now; one that is opened again is none of them.
+        let replaced: Vec<i64> = sqlx::query_scalar(
+            "SELECT number FROM generation
+             WHERE projection = $1 AND number <> $2 AND number <> $3 AND state = 'retired'
+             ORDER BY number FOR UPDATE",
+        )
+        .bind(&*generation.projection)
+        .bind(i64::from(generation.number))
+        .bind(number)
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+        for number in replaced {
+            forget(&mut transaction, &generation.projection, number).await.map_err(unavailable)?;
+        }
     }
-    transaction.commit().await.map_err(unavailable)
+    transaction.commit().await.map_err(unavailable)?;
+    sweep(pool).await;
+    Ok(())
 }
 
 pub(super) async fn drop_generation(
@@ -335,29 +352,32 @@ pub(super) async fn drop_generation(
         Some("active") => return Err(ReadModelError::Active(generation.clone())),
         Some(_) => {}
     }
-    // The tables are dropped when nobody reads them: to wait for a backup would keep everybody who
-    // comes later waiting behind.
+    forget(&mut transaction, of.0, of.1).await.map_err(unavailable)?;
+    transaction.commit().await.map_err(unavailable)?;
+    sweep(pool).await;
+    Ok(())
+}
+
+/// Takes a generation out of the catalogue. Its tables are dropped when nobody reads them: to wait
+/// for a backup would keep everybody who comes later waiting behind.
+async fn forget(
+    connection: &mut PgConnection,
+    projection: &str,
+    number: i64,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO dropped_table (name)
          SELECT name || $3 FROM generation_table WHERE projection = $1 AND number = $2",
     )
-    .bind(of.0)
-    .bind(of.1)
-    .bind(PhysicalTable::suffix(generation.number))
-    .execute(&mut *transaction)
-    .await
-    .map_err(unavailable)?;
+    .bind(projection)
+    .bind(number)
+    .bind(PhysicalTable::suffix(number as u32))
+    .execute(&mut *connection)
+    .await?;
     for catalogue in ["dead_letter", "generation_step", "generation_table", "generation"] {
         let sql = format!("DELETE FROM {catalogue} WHERE projection = $1 AND number = $2");
-        sqlx::query(&sql)
-            .bind(of.0)
-            .bind(of.1)
-            .execute(&mut *transaction)
-            .await
-            .map_err(unavailable)?;
+        sqlx::query(&sql).bind(projection).bind(number).execute(&mut *connection).await?;
     }
-    transaction.commit().await.map_err(unavailable)?;
-    sweep(pool).await;
     Ok(())
 }
 

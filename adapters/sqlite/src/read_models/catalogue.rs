@@ -245,11 +245,15 @@ pub(super) fn swap(
 ) -> Result<(), ReadModelError> {
     let checkpoint = checkpoint(transaction, generation)?;
     match active(transaction, &generation.projection) {
+        Ok((number, _)) if number == generation.number => return Ok(()),
         Ok((_, active)) if active > checkpoint => {
             let generation = generation.clone();
             return Err(ReadModelError::Behind { generation, checkpoint, active });
         }
-        Ok(active) => dead_letters::check_swap(transaction, generation, active)?,
+        Ok(active) => {
+            dead_letters::check_swap(transaction, generation, active)?;
+            drop_retired_but(transaction, generation).map_err(unavailable)?;
+        }
         Err(ReadModelError::NotBuilt(_)) => {}
         Err(error) => return Err(error),
     }
@@ -290,22 +294,37 @@ pub(super) fn drop_generation(
     if active(transaction, &generation.projection).is_ok_and(|(n, _)| n == generation.number) {
         return Err(ReadModelError::Active(generation.clone()));
     }
-    let dropped = || {
-        let of = params![generation.projection, generation.number];
-        let mut statement = transaction
-            .prepare("SELECT name FROM generation_table WHERE projection = ?1 AND number = ?2")?;
-        let names = statement.query_map(of, |row| row.get::<_, String>(0))?;
-        for name in names.collect::<Result<Vec<_>, _>>()? {
-            let physical = PhysicalTable::new(&name, generation.number);
-            transaction.execute_batch(&schema::drop_rows(&physical))?;
-        }
-        for catalogue in ["dead_letter", "generation_step", "generation_table", "generation"] {
-            let sql = format!("DELETE FROM {catalogue} WHERE projection = ?1 AND number = ?2");
-            transaction.execute(&sql, of)?;
-        }
-        Ok(())
-    };
-    dropped().map_err(unavailable)
+    forget(transaction, &generation.projection, generation.number).map_err(unavailable)
+}
+
+/// Drops what there was to go back to, except the generation that is about to be activated.
+fn drop_retired_but(transaction: &Transaction<'_>, next: &GenerationId) -> rusqlite::Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT number FROM generation
+         WHERE projection = ?1 AND number <> ?2 AND state = 'retired'",
+    )?;
+    let numbers = statement.query_map(params![next.projection, next.number], |row| row.get(0))?;
+    for number in numbers.collect::<Result<Vec<u32>, _>>()? {
+        forget(transaction, &next.projection, number)?;
+    }
+    Ok(())
+}
+
+/// Drops a generation's tables and takes it out of the catalogue.
+fn forget(transaction: &Transaction<'_>, projection: &str, number: u32) -> rusqlite::Result<()> {
+    let of = params![projection, number];
+    let mut statement = transaction
+        .prepare("SELECT name FROM generation_table WHERE projection = ?1 AND number = ?2")?;
+    let names = statement.query_map(of, |row| row.get::<_, String>(0))?;
+    for name in names.collect::<Result<Vec<_>, _>>()? {
+        let physical = PhysicalTable::new(&name, number);
+        transaction.execute_batch(&schema::drop_rows(&physical))?;
+    }
+    for catalogue in ["dead_letter", "generation_step", "generation_table", "generation"] {
+        let sql = format!("DELETE FROM {catalogue} WHERE projection = ?1 AND number = ?2");
+        transaction.execute(&sql, of)?;
+    }
+    Ok(())
 }
 
 /// The declaration that a generation's table was made from.
