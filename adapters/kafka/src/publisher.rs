@@ -36,6 +36,10 @@ const TRANSACTION_TIMEOUT_MS: &str = "10000";
 const MESSAGE_TIMEOUT_MS: &str = "8000";
 const COMMITS_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a broker mostly takes to end a transaction after it said that it is committed. Until
+/// then it refuses the next one, and the driver asks again only 20 ms later: a fixed number of its.
+const ENDS_WITHIN: Duration = Duration::from_millis(1);
+
 /// How many records of the control topic are looked at first; aborted transactions take two each.
 const NEWEST: i64 = 64;
 
@@ -130,6 +134,8 @@ struct Session {
     source: String,
     control_topic: String,
     control: Control,
+    /// When the last transaction was committed.
+    committed: Instant,
     /// The topic of each category that was seen.
     topics: HashMap<Box<str>, Topic>,
     seconds: metrics::Histogram,
@@ -168,6 +174,7 @@ impl Session {
             source: format!("/freehold/{log}"),
             control_topic,
             control: Control::nothing(),
+            committed: Instant::now(),
             topics: HashMap::new(),
             seconds: metrics::histogram!(
                 "kafka_produce_latency_seconds",
@@ -232,6 +239,7 @@ impl Session {
         for event in events {
             self.find_topic(event.stream.category())?;
         }
+        std::thread::sleep(ENDS_WITHIN.saturating_sub(self.committed.elapsed()));
         self.producer.begin_transaction().map_err(publish_error)?;
         let mut sent: HashMap<&str, u64> = HashMap::new();
         for (number, event) in events.iter().enumerate() {
@@ -263,6 +271,7 @@ impl Session {
         let control = serde_json::to_string(&self.control).map_err(unavailable)?;
         self.send(self.control_record(self.log.as_str(), control.as_bytes()))?;
         self.commit()?;
+        self.committed = Instant::now();
         self.seconds.record(started.elapsed().as_secs_f64());
         for (category, number) in sent {
             self.topics[category].sent.increment(number);

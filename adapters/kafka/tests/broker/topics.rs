@@ -162,13 +162,13 @@ async fn one_event_does_not_wait_for_timers() {
     publisher.take_over().await.unwrap();
     publisher.publish(vec![event(1, 2)]).await.unwrap();
     let mut took = Vec::new();
-    for position in 2..52 {
+    for position in 2..402 {
         let started = std::time::Instant::now();
         publisher.publish(vec![event(position, 300)]).await.unwrap();
         took.push(started.elapsed());
     }
     took.sort_unstable();
-    println!("one_event least={:?} p50={:?} p95={:?}", took[0], took[25], took[47]);
+    println!("one_event least={:?} p50={:?} p95={:?}", took[0], took[200], took[380]);
     // Each would wait; what else this machine does holds up only some.
     assert!(took[0] < std::time::Duration::from_millis(60), "{:?}", took[0]);
 }
