@@ -564,6 +564,7 @@ impl Reader {
             revoked,
             noted: taken,
             last: taken,
+            first: true,
             unnoted: 0,
             refused: Vec::new(),
         };
@@ -665,6 +666,8 @@ struct Giving {
     noted: Option<Taken>,
     /// The last message that was taken in.
     last: Option<Taken>,
+    /// Whether none has come since the partition was taken.
+    first: bool,
     /// How many of them the store does not have.
     unnoted: u32,
     refused: Vec<RefusedItem>,
@@ -715,9 +718,11 @@ impl Giving {
     async fn give_one(&mut self, message: &Message) -> Option<Ended> {
         let at = message.id.at;
         if self.last == Some(at) {
+            self.first = false;
             return None;
         }
         self.tell_what_is_missing(at);
+        self.first = false;
         let taken = loop {
             match self.recipient.take_in(message).await {
                 Ok(taken) => break taken,
@@ -746,10 +751,10 @@ impl Giving {
         if at.offset <= last.offset {
             warn!(%topic, partition, offset = at.offset, taken = last.offset,
                 "the topic was made anew: it is read from its beginning");
-        } else if self.unnoted == 0 && self.noted == self.last && at.offset > last.offset + 1 {
-            // Ends of transactions take offsets too, so there may be nothing behind it.
-            tracing::debug!(%topic, partition, from = last.offset + 1, to = at.offset,
-                "offsets without messages");
+        } else if self.first && at.offset > last.offset + 1 {
+            // The last one that was taken in comes first, unless it is gone.
+            warn!(%topic, partition, from = last.offset + 1, to = at.offset,
+                "the topic kept messages too shortly: some may be gone that were not taken in");
         }
     }
 
