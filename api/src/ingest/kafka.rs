@@ -12,7 +12,7 @@ use freehold_ports::{CommandId, MessageId, RefusedItem};
 use tracing::error;
 
 use super::answer::{Change, Notice, Status};
-use super::{FENCED, Ingest, Sender, http, split};
+use super::{BodyRefused, FENCED, Ingest, Sender, http, split};
 use crate::config::{Config, Part};
 use crate::platform::Caller;
 use crate::relays;
@@ -157,7 +157,11 @@ impl Entrance {
         let body = match split(read.value, lines) {
             Ok(body) => body,
             Err(refused) => {
-                return Ok(Taken::Whole(Notice::new("BODY_REFUSED", refused.to_string())));
+                let code = match refused {
+                    BodyRefused::Empty => "BODY_EMPTY",
+                    BodyRefused::TooManyItems => "TOO_MANY_ITEMS",
+                };
+                return Ok(Taken::Whole(Notice::new(code, refused.to_string())));
             }
         };
         let sender =
