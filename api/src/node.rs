@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::config::{Config, Part, Roles};
 use crate::http::Check;
+use crate::ingest::kafka::Inbox;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
 use crate::relays::Relays;
@@ -29,6 +30,7 @@ pub struct Node {
     stores: Stores,
     roles: Roles,
     relays: Option<Arc<Relays>>,
+    inbox: Option<Arc<Inbox>>,
     looking_for_keys: OnceLock<AbortHandle>,
     lag_budget: Duration,
 }
@@ -73,14 +75,22 @@ impl Node {
             projections: Some(projections.clone()),
             freshness_limit: config.graphql.min_position_wait(),
         };
-        let ingest = Ingest::new(platform.clone(), IngestDefaults::default());
+        let ingest = Arc::new(Ingest::new(platform.clone(), IngestDefaults::default()));
+        let inbox = match Inbox::of(config, &ingest) {
+            Ok(inbox) => inbox.map(Arc::new),
+            Err(refused) => {
+                stores.close().await;
+                return Err(refused);
+            }
+        };
         Ok(Self {
             platform: Arc::new(platform),
-            ingest: Arc::new(ingest),
+            ingest,
             projections,
             stores,
             roles: config.roles.clone(),
             relays,
+            inbox,
             looking_for_keys: OnceLock::new(),
             lag_budget: config.projections.lag_budget(),
         })
@@ -96,6 +106,9 @@ impl Node {
         }
         if let Some(relays) = &self.relays {
             relays.start(&self.stores);
+        }
+        if let Some(inbox) = &self.inbox {
+            inbox.start(&self.stores);
         }
         if !self.roles.has(Part::Api) {
             return;
@@ -117,6 +130,9 @@ impl Node {
     pub async fn stop(&self) {
         if let Some(looking) = self.looking_for_keys.get() {
             looking.abort();
+        }
+        if let Some(inbox) = &self.inbox {
+            inbox.stop().await;
         }
         self.projections.stop().await;
         if let Some(relays) = &self.relays {
@@ -154,7 +170,18 @@ impl Node {
                 async move { checked }
             }));
         }
+        if let Some(inbox) = self.inbox.clone() {
+            checks.push(Check::noting("ingest", move || {
+                let checked = inbox.check();
+                async move { checked }
+            }));
+        }
         checks
+    }
+
+    /// What it stores in.
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.stores
     }
 }
 

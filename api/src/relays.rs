@@ -80,14 +80,19 @@ impl Relays {
 
 #[cfg(feature = "kafka")]
 fn publisher(kafka: &Kafka, log: &LogName) -> Option<Box<dyn Publisher>> {
-    let options = freehold_kafka::KafkaOptions {
+    Some(Box::new(freehold_kafka::KafkaPublisher::new(options(kafka)?, log.clone())))
+}
+
+/// The cluster that the configuration names, if it does.
+#[cfg(feature = "kafka")]
+pub(crate) fn options(kafka: &Kafka) -> Option<freehold_kafka::KafkaOptions> {
+    Some(freehold_kafka::KafkaOptions {
         bootstrap_servers: kafka.bootstrap_servers.clone()?,
         topic_prefix: kafka.topic_prefix.clone().unwrap_or_default(),
         partitions: kafka.partitions,
         retention: kafka.retention(),
         batch_bytes: kafka.batch_bytes,
-    };
-    Some(Box::new(freehold_kafka::KafkaPublisher::new(options, log.clone())))
+    })
 }
 
 #[cfg(not(feature = "kafka"))]

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use freehold_memory::{MemoryEventStore, MemoryKeyVault};
+use freehold_memory::{MemoryEventStore, MemoryIntake, MemoryKeyVault};
 use freehold_ports::{
-    CodecError, EventCodec, EventStore, KeyVault, LogName, ReadError, ReadModels, RestoreKeys,
-    RestoreLog, SnapshotStore, SystemClock, VaultError,
+    CodecError, EventCodec, EventStore, Intake, KeyVault, LogName, ReadError, ReadModels,
+    RestoreKeys, RestoreLog, SnapshotStore, SystemClock, VaultError,
 };
 use freehold_postgres::{
     Database, OpenError as PostgresError, PostgresEventStore, PostgresKeyVault, PostgresReadModels,
@@ -29,6 +29,8 @@ pub struct Stores {
     pub events: Arc<dyn EventStore>,
     /// The logs, to be moved.
     pub restore: Arc<dyn RestoreLog>,
+    /// How far topics of senders are taken in.
+    pub intake: Arc<dyn Intake>,
     /// Shortcuts to aggregate states.
     pub snapshots: Arc<dyn SnapshotStore>,
     /// The keys of people.
@@ -222,6 +224,7 @@ impl Stores {
             logs,
             events: log.clone(),
             restore: log.clone(),
+            intake: log.clone(),
             snapshots: log.clone(),
             vault: vault.clone(),
             keys: Some(vault.clone()),
@@ -293,6 +296,7 @@ impl Stores {
             logs,
             events: log.clone(),
             restore: log.clone(),
+            intake: log.clone(),
             snapshots: log.clone(),
             vault: vault.clone(),
             keys: Some(vault.clone()),
@@ -314,6 +318,7 @@ impl Stores {
             logs,
             events: log.clone(),
             restore: log.clone(),
+            intake: Arc::new(MemoryIntake::default()),
             snapshots: log,
             keys: None,
             codec: EventCodec::new(vault.clone()),

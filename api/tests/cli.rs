@@ -93,6 +93,7 @@ fn serve_refuses_roles_that_there_are_not_and_those_that_need_other_processes() 
         ("", "one or more of api, projections, relay"),
         ("projections,relay", "let store.url (DATABASE_URL, --store) name a PostgreSQL database"),
         ("relay", "kafka.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) names no cluster"),
+        ("api,projections,ingest", "ingest, and kafka.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS)"),
     ] {
         let output = run(&["serve", "--store", "memory:", "--roles", roles]);
         assert_eq!(output.status.code(), Some(2), "{}", err(&output));

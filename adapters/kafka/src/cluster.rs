@@ -157,3 +157,9 @@ pub(crate) fn publish_error(error: KafkaError) -> PublishError {
         _ => PublishError::Unavailable { source: Box::new(error) },
     }
 }
+
+/// Whether a topic, or a partition of it, is not there.
+pub(crate) fn is_unknown_topic(error: &KafkaError) -> bool {
+    let unknown = [Code::UnknownTopicOrPartition, Code::UnknownTopic, Code::UnknownPartition];
+    error.rdkafka_error_code().is_some_and(|code| unknown.contains(&code))
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use freehold_contract::Fresh;
 use freehold_contract::publisher::{Readable, Seen};
 use freehold_contract::restore_log::Restorable;
-use freehold_memory::{MemoryEventStore, MemoryKeyVault, MemoryTopics};
-use freehold_ports::{EventStore, KeyVault, Publisher, SnapshotStore};
+use freehold_memory::{MemoryEventStore, MemoryIntake, MemoryKeyVault, MemoryTopics};
+use freehold_ports::{EventStore, Intake, KeyVault, Publisher, SnapshotStore};
 
 fn event_store() -> Fresh<dyn EventStore> {
     Fresh::new(Arc::new(MemoryEventStore::default()))
@@ -22,6 +22,10 @@ fn key_vault() -> Fresh<dyn KeyVault> {
 
 fn restorable() -> Fresh<dyn Restorable> {
     Fresh::new(Arc::new(MemoryEventStore::default()))
+}
+
+fn intake() -> Fresh<dyn Intake> {
+    Fresh::new(Arc::new(MemoryIntake::default()))
 }
 
 struct Topics(MemoryTopics);
@@ -45,4 +49,5 @@ freehold_contract::event_store_suite!(event_store());
 freehold_contract::snapshot_store_suite!(snapshot_store());
 freehold_contract::key_vault_suite!(key_vault());
 freehold_contract::restore_log_suite!(restorable());
+freehold_contract::intake_suite!(intake());
 freehold_contract::publisher_suite!(topics());

@@ -6,6 +6,7 @@
 //! none waits for a timer.
 
 mod batch;
+mod intake;
 mod integrity;
 mod keeping;
 mod queue;
@@ -46,6 +47,7 @@ pub(crate) const SCHEMA: Part = Part {
         },
         Migration { number: 2, sql: include_str!("../../../migrations/postgres/0002_events.sql") },
         Migration { number: 5, sql: include_str!("../../../migrations/postgres/0005_append.sql") },
+        Migration { number: 6, sql: include_str!("../../../migrations/postgres/0006_intake.sql") },
     ],
 };
 

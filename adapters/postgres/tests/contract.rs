@@ -7,7 +7,7 @@ use std::sync::Arc;
 use freehold_contract::Fresh;
 use freehold_contract::restore_keys::Vaults;
 use freehold_contract::restore_log::Restorable;
-use freehold_ports::{EventStore, KeyVault, ReadModels, SnapshotStore};
+use freehold_ports::{EventStore, Intake, KeyVault, ReadModels, SnapshotStore};
 use freehold_postgres::{LogOptions, PostgresEventStore, PostgresKeyVault, PostgresReadModels};
 use freehold_test_stores::Schema;
 
@@ -23,6 +23,11 @@ async fn event_store() -> Fresh<dyn EventStore> {
 }
 
 async fn snapshot_store() -> Fresh<dyn SnapshotStore> {
+    let (store, schema) = open().await;
+    Fresh::keeping(store, schema)
+}
+
+async fn intake() -> Fresh<dyn Intake> {
     let (store, schema) = open().await;
     Fresh::keeping(store, schema)
 }
@@ -56,6 +61,7 @@ async fn read_models() -> Fresh<dyn ReadModels> {
 
 freehold_contract::event_store_suite!(event_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::snapshot_store_suite!(snapshot_store().await, #[ignore = "set TEST_POSTGRES_URL"]);
+freehold_contract::intake_suite!(intake().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::key_vault_suite!(key_vault().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::restore_log_suite!(restorable().await, #[ignore = "set TEST_POSTGRES_URL"]);
 freehold_contract::restore_keys_suite!(vaults().await, #[ignore = "set TEST_POSTGRES_URL"]);

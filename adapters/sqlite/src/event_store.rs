@@ -3,6 +3,7 @@
 //! Callers put requests on a bounded queue. The writer takes whatever waits, decides each request,
 //! commits once and answers each, so one fsync serves many callers and none waits for a timer.
 
+mod intake;
 mod integrity;
 mod queue;
 mod reader;
@@ -176,10 +177,10 @@ impl SqliteEventStore {
         self.writing.as_ref().ok_or(Rejected::Closed)?.queue.push(work)
     }
 
-    async fn write_snapshots(
+    async fn write<T>(
         &self,
-        work: impl FnOnce(oneshot::Sender<Result<(), ReadError>>) -> Work,
-    ) -> Result<(), ReadError> {
+        work: impl FnOnce(oneshot::Sender<Result<T, ReadError>>) -> Work,
+    ) -> Result<T, ReadError> {
         let (answer, verdict) = oneshot::channel();
         self.push(work(answer)).map_err(|rejected| ReadError::Unavailable {
             source: match rejected {
@@ -322,11 +323,11 @@ impl SnapshotStore for SqliteEventStore {
         let index = self.index(log).ok_or_else(|| ReadError::UnknownLog(log.clone()))?;
         let stream = stream.clone();
         let work = |answer| Work::SaveSnapshot { log: index, stream, snapshot, answer };
-        self.write_snapshots(work).await
+        self.write(work).await
     }
 
     async fn clear(&self) -> Result<(), ReadError> {
-        self.write_snapshots(|answer| Work::ClearSnapshots { answer }).await
+        self.write(|answer| Work::ClearSnapshots { answer }).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use freehold_contract::Fresh;
 use freehold_contract::restore_keys::Vaults;
 use freehold_contract::restore_log::Restorable;
-use freehold_ports::{EventStore, KeyVault, SnapshotStore};
+use freehold_ports::{EventStore, Intake, KeyVault, SnapshotStore};
 use freehold_sqlite::{LogOptions, SqliteEventStore, SqliteKeyVault};
 
 fn open() -> (Arc<SqliteEventStore>, tempfile::TempDir) {
@@ -22,6 +22,11 @@ fn event_store() -> Fresh<dyn EventStore> {
 }
 
 fn snapshot_store() -> Fresh<dyn SnapshotStore> {
+    let (store, folder) = open();
+    Fresh::keeping(store, folder)
+}
+
+fn intake() -> Fresh<dyn Intake> {
     let (store, folder) = open();
     Fresh::keeping(store, folder)
 }
@@ -48,6 +53,7 @@ fn vaults() -> Fresh<Vaults> {
 
 freehold_contract::event_store_suite!(event_store());
 freehold_contract::snapshot_store_suite!(snapshot_store());
+freehold_contract::intake_suite!(intake());
 freehold_contract::key_vault_suite!(key_vault());
 freehold_contract::restore_log_suite!(restorable());
 freehold_contract::restore_keys_suite!(vaults());

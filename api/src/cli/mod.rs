@@ -11,6 +11,7 @@ mod events;
 mod exit;
 mod import;
 mod import_postgres_es;
+mod ingest;
 mod keys;
 mod output;
 mod projection;
@@ -80,6 +81,9 @@ enum Command {
     /// Look at events that a projection could not handle, and have them tried again
     #[command(subcommand, name = "deadletter")]
     DeadLetter(deadletter::DeadLetters),
+    /// Look at messages from Kafka that were refused, and take them in again
+    #[command(subcommand)]
+    Ingest(ingest::Ingest),
     /// Move the keys of people to another store
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -108,6 +112,7 @@ impl Cli {
             Command::Import(import) => import.run(&global),
             Command::Projection(projection) => projection.run(&global),
             Command::DeadLetter(letters) => letters.run(&global),
+            Command::Ingest(ingest) => ingest.run(&global),
             Command::Events(events) => events.run(&global),
             Command::Stream(stream) => stream.run(&global),
             Command::Keys(keys) => keys.run(&global),

@@ -27,8 +27,9 @@ use crate::telemetry::{Metrics, start_logging};
 pub(super) struct Serve {
     #[command(flatten)]
     listen: Listen,
-    /// Which parts this process runs (roles), with commas between; unless said all
-    #[arg(long, value_name = "api,projections,relay")]
+    /// Which parts this process runs (roles), with commas between; unless said all but
+    /// ingest
+    #[arg(long, value_name = "api,projections,relay,ingest")]
     roles: Option<String>,
 }
 
@@ -63,8 +64,8 @@ impl Serve {
 
 impl Demo {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
-        // What it shows needs every part.
-        let roles = Some(("roles", "demo", Roles::all().to_string()));
+        // What it shows needs every part of these.
+        let roles = Some(("roles", "demo", Roles::usual().to_string()));
         let config = self.listen.load(global, roles)?;
         if self.import_only && config.store.url == StoreUrl::Memory {
             let message = "--import-only into memory: would leave nothing behind; name a folder \

@@ -69,8 +69,9 @@ pub const KEYS: &[Key] = &[
         default: Some("api,projections,relay"),
         also: &[],
         effect: "which parts this process runs: api (GraphQL and ingestion), projections (the read \
-                 models), relay (publishes to Kafka, where kafka.bootstrap_servers is set); api and \
-                 projections in processes of their own need PostgreSQL",
+                 models), relay (publishes to Kafka, where kafka.bootstrap_servers is set), ingest (takes \
+                 messages of senders in from Kafka); api and projections in processes of their own \
+                 need PostgreSQL",
     },
     Key {
         name: "http.listen",
@@ -325,6 +326,13 @@ pub const KEYS: &[Key] = &[
         default: Some("1000000"),
         also: &["KAFKA_BATCH_SIZE"],
         effect: "the largest batch that is sent to one partition",
+    },
+    Key {
+        name: "kafka.buffer_bytes",
+        kind: Kind::Bytes,
+        default: Some("33554432"),
+        also: &[],
+        effect: "what waits in each reader of this process; a partition also holds one message",
     },
     Key {
         name: "relay.lag_budget_ms",

@@ -100,14 +100,16 @@ pub enum ConfigError {
         /// What this process was to run.
         roles: Roles,
     },
-    /// A relay that would do nothing.
+    /// A relay that would do nothing, or messages to be read from nowhere.
     #[error(
-        "{origin} sets roles to relay, and kafka.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) names \
-         no cluster to publish to; set it"
+        "{origin} sets roles to {roles}, and kafka.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) \
+         names no cluster for that; set it"
     )]
     NoCluster {
         /// Where it was found.
         origin: Origin,
+        /// What this process was to run.
+        roles: Roles,
     },
     /// A secret by itself and in a file, which differ.
     #[error("{first} sets {key}, and so does {second}, to something else; remove one of the two")]
@@ -332,9 +334,10 @@ impl Layers {
             let named = settings.iter().find(|setting: &&Setting| setting.key.name == name);
             named.map_or(Origin::Default, |setting| setting.origin.clone())
         };
-        if config.roles.is_relay_alone() && config.kafka.bootstrap_servers.is_none() {
+        if config.roles.need_cluster() && config.kafka.bootstrap_servers.is_none() {
             let origin = origin_of("roles");
-            return Err(ConfigErrors(vec![ConfigError::NoCluster { origin }]));
+            let roles = config.roles;
+            return Err(ConfigErrors(vec![ConfigError::NoCluster { origin, roles }]));
         }
         if !config.roles.has(Part::Api) && origin_of("http.listen") == Origin::Default {
             config.http.listen.set_port(*ROLES_LISTEN.start());

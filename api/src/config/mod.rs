@@ -213,6 +213,8 @@ pub struct Kafka {
     retention_hours: u64,
     /// The largest batch to one partition.
     pub batch_bytes: usize,
+    /// How many bytes that were read wait in each of this process's readers.
+    pub buffer_bytes: usize,
 }
 
 /// `relay.*`

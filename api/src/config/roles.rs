@@ -13,12 +13,18 @@ pub enum Part {
     Projections,
     /// Publishes the logs to Kafka, where the configuration names a cluster.
     Relay,
+    /// Takes messages of senders in from Kafka.
+    Ingest,
 }
 
 impl Part {
     /// Every part, with the word for it in the configuration.
-    const ALL: [(&'static str, Self); 3] =
-        [("api", Self::Api), ("projections", Self::Projections), ("relay", Self::Relay)];
+    const ALL: [(&'static str, Self); 4] = [
+        ("api", Self::Api),
+        ("projections", Self::Projections),
+        ("relay", Self::Relay),
+        ("ingest", Self::Ingest),
+    ];
 }
 
 /// The roles of a process: the parts that it runs, at least one.
@@ -27,9 +33,9 @@ impl Part {
 pub struct Roles(Vec<Part>);
 
 impl Roles {
-    /// Every part in one process.
-    pub fn all() -> Self {
-        Self(Part::ALL.map(|(_, part)| part).into())
+    /// Every part that runs unless it is said: all that need no cluster.
+    pub fn usual() -> Self {
+        Self(vec![Part::Api, Part::Projections, Part::Relay])
     }
 
     /// Whether the process runs a part.
@@ -37,9 +43,9 @@ impl Roles {
         self.0.contains(&part)
     }
 
-    /// Whether the process does nothing but publish.
-    pub(super) fn is_relay_alone(&self) -> bool {
-        self.0.iter().all(|part| *part == Part::Relay)
+    /// Whether the process reads from Kafka, or does nothing but publish to it.
+    pub(super) fn need_cluster(&self) -> bool {
+        self.has(Part::Ingest) || self.0.iter().all(|part| *part == Part::Relay)
     }
 
     /// What to write, for messages.

@@ -95,13 +95,8 @@ const LINES_TYPES: [&str; 4] =
 /// Whether the body is called NDJSON; without a type it is JSON of a shape that tells.
 fn is_lines(headers: &HeaderMap) -> Result<bool, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(false) };
-    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-    let media_type = text.split(';').next().unwrap_or_default().trim();
-    if LINES_TYPES.contains(&media_type) {
-        return Ok(true);
-    }
-    if JSON_TYPES.contains(&media_type) || media_type.ends_with("+json") {
-        return Ok(false);
+    if let Some(lines) = is_lines_type(value.to_str().unwrap_or_default()) {
+        return Ok(lines);
     }
     let accepted = [JSON_TYPES[0], LINES_TYPES[0]];
     let list = HeaderValue::from_static("application/json, application/x-ndjson");
@@ -109,6 +104,15 @@ fn is_lines(headers: &HeaderMap) -> Result<bool, Problem> {
     let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     let problem = Problem::new(status, "CONTENT_TYPE_UNSUPPORTED", detail);
     Err(problem.with("accepted", accepted.to_vec()).header(ACCEPT_POST, list))
+}
+
+/// Whether a type is one of lines, or of JSON; none if it is another.
+pub(super) fn is_lines_type(text: &str) -> Option<bool> {
+    let text = text.to_ascii_lowercase();
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    let lines = LINES_TYPES.contains(&media_type);
+    let json = JSON_TYPES.contains(&media_type) || media_type.ends_with("+json");
+    (lines || json).then_some(lines)
 }
 
 /// Whether the body is packed with gzip.

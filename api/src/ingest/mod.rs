@@ -11,6 +11,11 @@ mod body;
 mod envelope;
 mod http;
 mod json;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
+#[cfg(not(feature = "kafka"))]
+#[path = "no_kafka.rs"]
+pub(crate) mod kafka;
 mod lookups;
 mod names;
 mod plan;
@@ -125,20 +130,24 @@ impl Ingest {
             None if unreachable => None,
             None => self.platform.store.head(&LogName::DOMAIN).await.ok(),
         };
-        for item in &items {
-            let status = match item.status {
-                Status::Accepted => "accepted",
-                Status::Refused => "refused",
-                Status::Retry => "retry",
-            };
-            metrics::counter!("freehold_ingest_items_total", "status" => status).increment(1);
-            for warning in &item.warnings {
-                metrics::counter!("validation_violations", "code" => warning.code).increment(1);
-            }
-        }
+        count(&items);
         let interactions_position = reached(LogName::INTERACTIONS);
         let projection_lag = if unreachable { None } else { self.projection_lag().await };
         Answer { items, position, interactions_position, projection_lag, retry_after }
+    }
+}
+
+fn count(items: &[ItemAnswer]) {
+    for item in items {
+        let status = match item.status {
+            Status::Accepted => "accepted",
+            Status::Refused => "refused",
+            Status::Retry => "retry",
+        };
+        metrics::counter!("freehold_ingest_items_total", "status" => status).increment(1);
+        for warning in &item.warnings {
+            metrics::counter!("validation_violations", "code" => warning.code).increment(1);
+        }
     }
 }
 

@@ -58,6 +58,11 @@ impl Ingest {
     /// Interactions are put in the log's queue in their order; opinions of one user are stored
     /// one after the other.
     pub async fn user(&self, sender: &Sender<'_>, items: &[&[u8]]) -> Answer {
+        self.answer(self.store_users(sender, items).await).await
+    }
+
+    /// The same without what is only told to who waits for an answer, in any order.
+    pub(super) async fn store_users(&self, sender: &Sender<'_>, items: &[&[u8]]) -> Vec<Answered> {
         let now = self.platform.clock.now();
         let mut answered = Vec::with_capacity(items.len());
         let mut interactions = Vec::new();
@@ -106,7 +111,7 @@ impl Ingest {
         let (recorded, opined) = join(recorded, opined).await;
         answered.extend(recorded);
         answered.extend(opined.into_iter().flatten());
-        self.answer(answered).await
+        answered
     }
 
     /// Looks up what the items are about, each thing once.

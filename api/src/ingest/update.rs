@@ -29,6 +29,15 @@ impl Ingest {
     ///
     /// Items of one reference are stored one after the other, others side by side.
     pub async fn property(&self, sender: &Sender<'_>, items: &[&[u8]]) -> Answer {
+        self.answer(self.store_properties(sender, items).await).await
+    }
+
+    /// The same without what is only told to who waits for an answer, in any order.
+    pub(super) async fn store_properties(
+        &self,
+        sender: &Sender<'_>,
+        items: &[&[u8]],
+    ) -> Vec<Answered> {
         let now = self.platform.clock.now();
         let mut answered = Vec::with_capacity(items.len());
         let mut groups = Groups::new();
@@ -59,7 +68,7 @@ impl Ingest {
         while let Some(group) = stored.next().await {
             answered.extend(group);
         }
-        self.answer(answered).await
+        answered
     }
 
     async fn update_in_order(&self, sender: &Sender<'_>, group: Vec<Pending<'_>>) -> Vec<Answered> {

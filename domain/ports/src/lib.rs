@@ -2,7 +2,8 @@
 //!
 //! [`EventStore`] keeps the logs, [`SnapshotStore`] shortcuts to aggregate states, [`KeyVault`] the
 //! keys of people, [`ReadModels`] what queries read, [`DeadLetters`] what could not be handled,
-//! [`Clock`] the time. [`Publisher`] shows a log to readers elsewhere. [`RestoreLog`] and
+//! [`Clock`] the time. [`Publisher`] shows a log to readers elsewhere, [`Intake`] keeps how far
+//! messages of senders are taken in. [`RestoreLog`] and
 //! [`RestoreKeys`] move what is stored to another store. [`EventCodec`] stands between typed events
 //! and the bytes a store keeps. Adapters implement the traits, one crate a
 //! technology; the suites they must pass are in `tests/contract`.
@@ -12,6 +13,7 @@ mod codec;
 mod dead_letters;
 mod event_store;
 mod geometry;
+mod intake;
 mod key_vault;
 mod log;
 mod master_key;
@@ -34,6 +36,9 @@ pub use event_store::{
     InvalidRequest, NewEvent, Provenance, ReadError, RecordedEvent, StoreFailure, TaggedEvent,
 };
 pub use geometry::{GeoBox, meters_between};
+pub use intake::{
+    Intake, IntakeStep, MessageId, RefusedFilter, RefusedItem, SourcePartition, Taken,
+};
 pub use key_vault::{KeyVault, KeyedHash, SubjectKey, VaultError};
 pub use log::{
     CommandId, EventId, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, LogName,

@@ -6,8 +6,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, ReadError, RestoreBatch, RestoreError, Snapshot,
-    StoreFailure, StreamId,
+    AppendError, AppendRequest, Appended, IntakeStep, MessageId, ReadError, RefusedItem,
+    RestoreBatch, RestoreError, Snapshot, StoreFailure, StreamId,
 };
 use tokio::sync::oneshot;
 
@@ -33,6 +33,15 @@ pub(super) enum Work {
     ClearSnapshots {
         answer: oneshot::Sender<Result<(), ReadError>>,
     },
+    Advance {
+        step: IntakeStep,
+        answer: oneshot::Sender<Result<bool, ReadError>>,
+    },
+    Settle {
+        message: MessageId,
+        still: Vec<RefusedItem>,
+        answer: oneshot::Sender<Result<u64, ReadError>>,
+    },
 }
 
 impl Work {
@@ -42,6 +51,8 @@ impl Work {
             Self::Restore { batch, .. } => batch.queue_bytes(),
             Self::SaveSnapshot { snapshot, .. } => 256 + snapshot.state.len(),
             Self::ClearSnapshots { .. } => 256,
+            Self::Advance { step: IntakeStep { refused, .. }, .. }
+            | Self::Settle { still: refused, .. } => 256 + 512 * refused.len(),
         }
     }
 
@@ -50,6 +61,8 @@ impl Work {
             Self::Append { request, .. } => request.events.len(),
             Self::Restore { batch, .. } => batch.events.len(),
             Self::SaveSnapshot { .. } | Self::ClearSnapshots { .. } => 1,
+            Self::Advance { step: IntakeStep { refused, .. }, .. }
+            | Self::Settle { still: refused, .. } => 1 + refused.len(),
         }
     }
 
@@ -65,6 +78,12 @@ impl Work {
                 let _ = answer.send(Err(RestoreError::Unavailable { source: source() }));
             }
             Self::SaveSnapshot { answer, .. } | Self::ClearSnapshots { answer } => {
+                let _ = answer.send(Err(ReadError::Unavailable { source: source() }));
+            }
+            Self::Advance { answer, .. } => {
+                let _ = answer.send(Err(ReadError::Unavailable { source: source() }));
+            }
+            Self::Settle { answer, .. } => {
                 let _ = answer.send(Err(ReadError::Unavailable { source: source() }));
             }
         }

@@ -18,6 +18,11 @@ const MIGRATIONS: &[Migration] = &[
         each_log: true,
         sql: include_str!("../../../../migrations/sqlite/0002_events_of_each_log.sql"),
     },
+    Migration {
+        number: 6,
+        each_log: false,
+        sql: include_str!("../../../../migrations/sqlite/0006_intake.sql"),
+    },
 ];
 
 /// Brings a file up to this program's schema and gives it the logs it lacks, all or nothing.

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use super::intake;
 use super::queue::{Queue, Room, Taken, Work};
 use crate::file;
 
@@ -166,6 +167,8 @@ impl Writer {
 pub(super) enum Verdict {
     Append(Result<Appended, AppendError>),
     Restore(Result<(), RestoreError>),
+    Advanced(bool),
+    Settled(u64),
     Done,
 }
 
@@ -182,12 +185,15 @@ fn answer(work: Work, verdict: Verdict) {
     match (work, verdict) {
         (Work::Append { answer, .. }, Verdict::Append(verdict)) => _ = answer.send(verdict),
         (Work::Restore { answer, .. }, Verdict::Restore(verdict)) => _ = answer.send(verdict),
+        (Work::Advance { answer, .. }, Verdict::Advanced(moved)) => _ = answer.send(Ok(moved)),
+        (Work::Settle { answer, .. }, Verdict::Settled(gone)) => _ = answer.send(Ok(gone)),
         (Work::SaveSnapshot { answer, .. } | Work::ClearSnapshots { answer }, _) => {
             _ = answer.send(Ok(()));
         }
-        (Work::Append { .. } | Work::Restore { .. }, _) => {
-            unreachable!("an append gets an append's verdict, a restore a restore's")
-        }
+        (
+            Work::Append { .. } | Work::Restore { .. } | Work::Advance { .. } | Work::Settle { .. },
+            _,
+        ) => unreachable!("each kind of work gets its own kind of verdict"),
     }
 }
 
@@ -201,6 +207,12 @@ fn answer_unknown(work: Work, why: &str) {
             _ = answer.send(Err(RestoreError::Unavailable { source: StoreFailure::from(why) }));
         }
         Work::SaveSnapshot { answer, .. } | Work::ClearSnapshots { answer } => {
+            _ = answer.send(Err(ReadError::Unavailable { source: StoreFailure::from(why) }));
+        }
+        Work::Advance { answer, .. } => {
+            _ = answer.send(Err(ReadError::Unavailable { source: StoreFailure::from(why) }));
+        }
+        Work::Settle { answer, .. } => {
             _ = answer.send(Err(ReadError::Unavailable { source: StoreFailure::from(why) }));
         }
     }
@@ -296,6 +308,12 @@ impl<'c> Session<'c> {
             }
             Work::ClearSnapshots { .. } => {
                 self.connection.execute("DELETE FROM snapshot", [])?;
+            }
+            Work::Advance { step, .. } => {
+                return Ok(Verdict::Advanced(intake::advance(self.connection, step)?));
+            }
+            Work::Settle { message, still, .. } => {
+                return Ok(Verdict::Settled(intake::settle(self.connection, message, still)?));
             }
         }
         Ok(Verdict::Done)
