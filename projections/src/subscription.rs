@@ -496,7 +496,8 @@ impl Follower {
         })
     }
 
-    /// Shows a failure and waits before the next try.
+    /// Shows a failure and waits before the next try. What the handler can do without the event at
+    /// which it stands goes on; if that may help, the next try comes at once.
     async fn fail(&mut self, error: &HandleError) {
         let position = self.position();
         let attempts = match self.failed_at {
@@ -509,6 +510,8 @@ impl Follower {
             true => retry_after(attempts).min(LAST_LOOK),
         };
         let next_try_at = self.clock.now() + wait;
+        let mut settles = matches!(error, HandleError::Event(_));
+        let parked = self.handler.parked();
         let (event, error) = (failed_event(error), error.to_string());
         warn!(subscription = %self.name, position = position.0, attempts, error, "failed");
         self.meters.failures.increment(1);
@@ -523,8 +526,17 @@ impl Follower {
             if left.is_zero() {
                 return;
             }
+            let settle_after = self.handler.settle_after().filter(|_| settles).unwrap_or(TICK);
             tokio::select! {
-                () = tokio::time::sleep(left.min(TICK)) => {
+                () = tokio::time::sleep(left.min(TICK).min(settle_after)) => {
+                    if settles {
+                        match self.handler.settle().await {
+                            Ok(_) if self.handler.parked() < parked => return,
+                            Err(HandleError::Moved) => return,
+                            // The next try begins anew, and shows what is wrong then.
+                            settled => settles = settled.is_ok(),
+                        }
+                    }
                     let head = *hint.borrow();
                     self.publish(|status| status.head = status.head.max(head));
                 }

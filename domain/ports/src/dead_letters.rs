@@ -35,7 +35,8 @@ pub trait DeadLetters: Send + Sync {
     /// Every letter of a generation; as many as may be parked at most.
     async fn parked(&self, generation: &GenerationId) -> Result<Vec<DeadLetter>, ReadModelError>;
 
-    /// Orders a retry of those letters that still stand as named, and answers how many do.
+    /// Orders a retry of those letters that still stand as named, and answers how many do; one of a
+    /// retired generation, which nobody fills, is none of them.
     ///
     /// The order is durable before it is answered, and moves the revision of their generations: a
     /// commit that was folded before it is refused. Who fills the generation carries it out.

@@ -611,6 +611,38 @@ async fn a_projection_that_parks_too_much_stops() {
     projections.stop().await;
 }
 
+/// Retries do not wait for the next try of a projection that has stopped; once they make room it
+/// goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projection_that_has_stopped_tries_all_that_is_due() {
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
+    let events = rounds(40);
+    let head = append_each(&*log, &events[..1]).await;
+    let poisons: Poisons =
+        Arc::new(Mutex::new((2..=32).map(|position| (position, Poison::Refused)).collect()));
+    let policy = FailurePolicy { max_streams: 30, ..FailurePolicy::default() };
+    let projections = under::<1>(log.clone(), models.clone(), &poisons, policy);
+    projections.start();
+    reach(&projections, head).await;
+    let head = append_each(&*log, &events[1..]).await;
+    let stopped = failure(&projections).await;
+    assert_eq!(stopped.event, Some((GlobalPosition(32), "Placed".into())));
+
+    order_all(&*models).await;
+    until(&*models, |letters| letters.iter().all(|letter| letter.attempts == 2)).await;
+
+    assert_eq!(parked(&*models).await.len(), 30);
+    poisons.lock().unwrap().retain(|position, _| *position > 2);
+    order_all(&*models).await;
+    projections.wait_for("shelves", head, SOON).await.unwrap().unwrap();
+    poisons.lock().unwrap().clear();
+    order_all(&*models).await;
+    all_shown(&*models, &events).await;
+    projections.stop().await;
+}
+
 /// Read models whose commits of one process wait until they are let through.
 struct Held {
     models: Arc<dyn ReadModels>,

@@ -30,6 +30,7 @@ macro_rules! dead_letters_suite {
                 what_is_tried_must_stand_as_named,
                 an_order_between_fold_and_commit_wins,
                 an_order_names_letters_as_they_stand,
+                a_retired_generation_takes_no_orders,
                 orders_at_the_same_time_are_all_kept,
                 letters_are_gone_with_their_generation,
                 lists_show_what_readers_miss,
@@ -341,6 +342,23 @@ pub async fn an_order_names_letters_as_they_stand(store: Arc<dyn ReadModels>) {
     let times: Vec<_> = parked(store, &home).await.iter().map(|l| l.retry_at).collect();
     assert_eq!(times, [None, Some(moment(40_100)), Some(moment(100))]);
     assert_eq!(mark(store, &home).await, Mark { revision: before.revision + 1, ..before });
+}
+
+/// Nobody would carry out an order in a generation that readers have left.
+pub async fn a_retired_generation_takes_no_orders(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (old, new) = (building(store).await, building(store).await);
+    for home in [&old, &new] {
+        change(store, home, at(9), vec![LetterChange::Park(letter(home, "1", 7))]).await.unwrap();
+        store.activate(home.clone()).await.unwrap();
+    }
+    let before = mark(store, &old).await;
+
+    let order = vec![letter(&old, "1", 7).id, letter(&new, "1", 7).id];
+    assert_eq!(store.order_retry(order, pace(), "ann".into()).await.unwrap(), 1);
+
+    assert_eq!((parked(store, &old).await[0].retry_at, mark(store, &old).await), (None, before));
+    assert!(parked(store, &new).await[0].retry_at.is_some());
 }
 
 /// None of many orders at once is lost, whatever is committed meanwhile.

@@ -266,6 +266,8 @@ pub(super) async fn order_retry(
          FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[]) WITH ORDINALITY
              AS named (of, generation, which, at, place)
          WHERE projection = of AND number = generation AND stream = which AND position = at
+             AND EXISTS (SELECT FROM generation AS kept WHERE kept.projection = of
+                 AND kept.number = named.generation AND kept.state <> 'retired')
          RETURNING projection, number",
     )
     .bind(&projections)

@@ -225,7 +225,10 @@ pub(super) fn order_retry(
     let mut moved: Vec<&GenerationId> = Vec::new();
     for (place, LetterId { generation, stream, position }) in (0_i64..).zip(letters) {
         let sql = "UPDATE dead_letter SET retry_at = ?5, retry_by = ?6
-            WHERE projection = ?1 AND number = ?2 AND stream = ?3 AND position = ?4";
+            WHERE projection = ?1 AND number = ?2 AND stream = ?3 AND position = ?4 AND EXISTS (
+                SELECT 1 FROM generation
+                WHERE projection = ?1 AND number = ?2 AND state <> 'retired'
+            )";
         let values = params![
             generation.projection,
             generation.number,
