@@ -256,6 +256,8 @@ struct Shared {
     stopping: AtomicBool,
     status: Mutex<InboxStatus>,
     assigned: Mutex<Partitions>,
+    /// Partitions that have another message at the place of the last one that was taken in.
+    anew: Mutex<HashMap<SourcePartition, Taken>>,
 }
 
 type Partitions = HashMap<(Arc<str>, i32), Assigned>;
@@ -535,24 +537,27 @@ impl Reader {
         for ((number, id), answer) in found.into_iter().zip(answers) {
             let taken = answer?;
             // The last one that was taken in comes again, and tells whether the topic is the same.
+            let anew = lock(&self.shared.anew).remove(&id);
+            let anew = anew.is_some() && anew == taken;
             let offset = match taken {
+                Some(_) if anew => Offset::Beginning,
                 Some(taken) => Offset::Offset(i64::try_from(taken.offset)?),
                 None => Offset::Beginning,
             };
             list.set_partition_offset(&id.topic, number, offset)?;
-            starts.push((number, id, taken));
+            starts.push((number, id, taken, !anew));
         }
         consumer.assign(list)?;
-        for (number, id, taken) in starts {
+        for (number, id, taken, first) in starts {
             info!(topic = %id.topic, partition = number, after = taken.map(|taken| taken.offset), "reads");
-            let assigned = self.begin(id, taken);
+            let assigned = self.begin(id, taken, first);
             let place = (assigned.id.topic.clone(), number);
             self.shared.assigned().insert(place, assigned);
         }
         Ok(())
     }
 
-    fn begin(&self, id: SourcePartition, taken: Option<Taken>) -> Assigned {
+    fn begin(&self, id: SourcePartition, taken: Option<Taken>, first: bool) -> Assigned {
         let (messages, received) = mpsc::unbounded_channel();
         let (revoke, revoked) = watch::channel(false);
         let queue = Arc::new(Queue::default());
@@ -564,9 +569,10 @@ impl Reader {
             revoked,
             noted: taken,
             last: taken,
-            first: true,
+            first,
             unnoted: 0,
             refused: Vec::new(),
+            shared: self.shared.clone(),
         };
         let task = self.runtime.spawn(giving.run(received));
         Assigned { id, queue, messages, revoke, task, paused: false }
@@ -666,11 +672,12 @@ struct Giving {
     noted: Option<Taken>,
     /// The last message that was taken in.
     last: Option<Taken>,
-    /// Whether none has come since the partition was taken.
+    /// Whether none has come since the partition was taken, where the last one is to come first.
     first: bool,
     /// How many of them the store does not have.
     unnoted: u32,
     refused: Vec<RefusedItem>,
+    shared: Arc<Shared>,
 }
 
 impl Giving {
@@ -720,6 +727,15 @@ impl Giving {
         if self.last == Some(at) {
             self.first = false;
             return None;
+        }
+        if let (true, Some(last)) = (self.first, self.last)
+            && last.offset == at.offset
+            && at.offset > 0
+        {
+            // What stands before it is new too: the partition is taken once more, from there.
+            lock(&self.shared.anew).insert(self.partition.clone(), last);
+            let SourcePartition { topic, partition, .. } = &self.partition;
+            return Some(Ended::Failed(format!("{topic}/{partition} was made anew")));
         }
         self.tell_what_is_missing(at);
         self.first = false;

@@ -145,3 +145,35 @@ async fn readers_come_and_go_and_each_message_is_taken_in_once_and_in_order() {
     let none = KafkaInbox::message_at(&topic.options.kafka, topic.name(), 1, 9_999).await.unwrap();
     assert!(none.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java, and Maven the first time"]
+async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
+    let kafka = shared();
+    let topic = Topic::name_it(&kafka);
+    let (intake, notes) = (Arc::new(MemoryIntake::default()), Arc::new(Notes::default()));
+    topic.make().await;
+    topic.send(0..40);
+    let one = topic.read(&intake, &notes);
+    until("all are there", || notes.count() == 40).await;
+    one.stop().await;
+    let deleted = topic.admin.delete_topics(&[topic.name()], &AdminOptions::new()).await.unwrap();
+    assert!(deleted[0].is_ok(), "{deleted:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    topic.make().await;
+    // Partition 0 ends where it did, with another message there; the others end before.
+    let anew = Topic { producer: kafka_producer(&kafka), ..topic };
+    for _ in 0..10 {
+        anew.send(0..1);
+    }
+    anew.send(1..2);
+
+    let other = anew.read(&intake, &notes);
+
+    until("those of the new topic are there", || notes.count() == 51).await;
+    other.stop().await;
+}
+
+fn kafka_producer(kafka: &Kafka) -> BaseProducer {
+    ClientConfig::new().set("bootstrap.servers", kafka.bootstrap()).create().unwrap()
+}
