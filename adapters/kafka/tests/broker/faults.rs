@@ -99,11 +99,14 @@ fn assert_all_is_there_once(log: &[RecordedEvent], records: &[Record]) {
         let before = last.insert((&record.topic, record.partition), position).unwrap_or(0);
         let said = record.number("ce_previousposition");
         let places = || {
-            let of = |place: &Record| (place.topic.clone(), place.partition);
-            let at =
+            let of =
                 |position| records.iter().position(|one| one.number("ce_position") == position);
-            let near = [before, said, position].map(|position| (position, at(position)));
-            format!("{:?}: (position, place in what was read) {near:?}", of(record))
+            let near = [before, said, position].map(|position| {
+                let place = of(position);
+                (position, place, place.map(|place| records[place].offset))
+            });
+            let Record { topic, partition, .. } = record;
+            format!("{topic} {partition}: (position, place in what was read, offset) {near:?}")
         };
         assert_eq!(said, before, "{}", places());
     }
@@ -198,6 +201,7 @@ fn read_beside(
                     records.push(record);
                 }
                 None if done.load(Ordering::SeqCst) && last.elapsed() > Duration::from_secs(3) => {
+                    println!("instead of records: {:?}", reader.told());
                     return (records, longest);
                 }
                 None => {}
@@ -256,6 +260,10 @@ async fn readers_see_every_event_once_whatever_is_killed() {
     let (records, longest) = reading.join().unwrap();
     let log = log.everything().await;
     println!("kills={cycles} of_brokers={brokers} longest_silence={longest:?}");
+    // First what is there, so that it is known whose a hole is: the relay's or that reader's.
+    println!("who reads afterwards:");
+    assert_all_is_there_once(&log, &Reader::new(&options).read_to_the_end());
+    println!("who read meanwhile:");
     assert_all_is_there_once(&log, &records);
     assert!(longest < TAKES_OVER_WITHIN, "{longest:?}");
 }

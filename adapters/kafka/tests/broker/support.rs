@@ -42,6 +42,8 @@ pub(crate) struct Reader {
     prefix: String,
     /// Of each topic that was found, how many partitions.
     assigned: HashMap<String, usize>,
+    /// What it was told instead of a record.
+    told: Vec<String>,
 }
 
 impl Reader {
@@ -57,7 +59,8 @@ impl Reader {
             .set("reconnect.backoff.max.ms", "1000")
             .set("fetch.wait.max.ms", "50");
         let consumer = config.create().unwrap();
-        Self { consumer, prefix: options.topic_prefix.clone(), assigned: HashMap::new() }
+        let prefix = options.topic_prefix.clone();
+        Self { consumer, prefix, assigned: HashMap::new(), told: Vec::new() }
     }
 
     /// Looks for topics that are new, and begins them at their first record.
@@ -85,17 +88,25 @@ impl Reader {
     }
 
     /// The next record, if one comes in time; brokers may be away meanwhile.
-    pub(crate) fn next(&self, patience: Duration) -> Option<Record> {
+    pub(crate) fn next(&mut self, patience: Duration) -> Option<Record> {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(left) {
                 Some(Ok(message)) => return Some(Record::of(&message)),
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => panic!("{code}"),
-                Some(Err(_)) => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => self.told.push(error.to_string()),
                 None => return None,
             }
         }
+    }
+
+    /// What it was told instead of records, without what it was told often.
+    pub(crate) fn told(&mut self) -> Vec<String> {
+        self.told.sort();
+        self.told.dedup();
+        std::mem::take(&mut self.told)
     }
 
     /// Everything that is there now.
@@ -119,6 +130,7 @@ impl Reader {
 pub(crate) struct Record {
     pub(crate) topic: String,
     pub(crate) partition: usize,
+    pub(crate) offset: i64,
     pub(crate) key: String,
     pub(crate) headers: HashMap<String, String>,
     pub(crate) payload: Vec<u8>,
@@ -133,6 +145,7 @@ impl Record {
         Self {
             topic: message.topic().to_owned(),
             partition: message.partition() as usize,
+            offset: message.offset(),
             key: text(message.key().unwrap()),
             headers: headers.collect(),
             payload: message.payload().unwrap().to_vec(),
