@@ -157,8 +157,7 @@ impl<P: Projection> Handler for Projector<P> {
             return Ok(self.visible());
         };
         self.notice_change().await?;
-        let parking = self.parking().await?;
-        if !parking.is_empty() && parking.due(self.engine.clock.now()).is_some() {
+        if self.parking().await?.due(self.engine.clock.now()).is_some() {
             self.finish_commit().await?;
             self.retry_next().await?;
         }
@@ -269,7 +268,8 @@ impl<P: Projection> Projector<P> {
         Ok(parking)
     }
 
-    /// Takes in what is committed, or about to be: if that fails, all is looked up again.
+    /// Takes in what is committed, or about to be: if that fails, all is looked up again. Nobody
+    /// else holds the letters now, so nothing is copied.
     fn remember(&mut self, changes: &[LetterChange]) {
         if let (Some(parking), false) = (&mut self.parking, changes.is_empty()) {
             let parking = Arc::make_mut(parking);
@@ -374,11 +374,11 @@ impl<P: Projection> Projector<P> {
     /// Tries a part of the stream again that has been due for longest; whether one was due. No
     /// commit is under way.
     async fn retry_next(&mut self) -> Result<bool, HandleError> {
-        let parking = self.parking().await?;
         let at = self.engine.clock.now();
-        let Some(letter) = parking.due(at) else { return Ok(false) };
-        let Attempt { outcome, changes } = self.attempt(letter).await?;
-        let LetterId { generation, stream, position } = letter.id.clone();
+        let due = self.parking().await?.due(at).cloned();
+        let Some(letter) = due else { return Ok(false) };
+        let Attempt { outcome, changes } = self.attempt(&letter).await?;
+        let LetterId { generation, stream, position } = letter.id;
         match &outcome {
             Tried::Failed { error, .. } => {
                 warn!(subscription = self.name, %stream, position = position.0, %error, "fails again");
