@@ -31,6 +31,8 @@ pub enum Kind {
     Address,
     /// A whole number of something, at least 1.
     Count,
+    /// The same, and at most so many.
+    UpTo(u32),
     /// A whole number of bytes, at least 1.
     Bytes,
     /// A whole number of milliseconds, at least 1.
@@ -343,7 +345,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "dead_letters.max_streams",
-        kind: Kind::Count,
+        // They are all in memory.
+        kind: Kind::UpTo(100_000),
         default: Some("1000"),
         also: &[],
         effect: "streams that a projection parks because it cannot handle an event of theirs; \
@@ -442,6 +445,7 @@ impl Kind {
                               names of hosts are not taken"
                 .to_owned(),
             Self::Count => "a whole number from 1".to_owned(),
+            Self::UpTo(most) => format!("a whole number from 1 to {most}"),
             Self::Bytes => "a whole number of bytes from 1".to_owned(),
             Self::Milliseconds => "a whole number of milliseconds from 1".to_owned(),
             Self::Share => "a number from 0 to 1".to_owned(),
@@ -504,7 +508,9 @@ impl Kind {
     /// Reads what an environment variable or a flag says.
     pub(super) fn read(self, text: &str) -> Option<Value> {
         let value = match self {
-            Self::Count | Self::Bytes | Self::Milliseconds => Value::Integer(text.parse().ok()?),
+            Self::Count | Self::UpTo(_) | Self::Bytes | Self::Milliseconds => {
+                Value::Integer(text.parse().ok()?)
+            }
             Self::Share => Value::Float(text.parse().ok()?),
             Self::Switch => Value::Boolean(text.parse().ok()?),
             Self::Tokens | Self::Subscriptions => {
@@ -529,6 +535,7 @@ impl Kind {
             (Self::Count | Self::Bytes | Self::Milliseconds, Value::Integer(number)) => {
                 (1..=i64::from(u32::MAX)).contains(number)
             }
+            (Self::UpTo(most), Value::Integer(number)) => (1..=i64::from(most)).contains(number),
             (Self::Share, Value::Float(share)) => (0.0..=1.0).contains(share),
             (Self::Share, Value::Integer(share)) => (0..=1).contains(share),
             (Self::Switch, Value::Boolean(_)) => true,

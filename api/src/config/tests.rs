@@ -361,6 +361,10 @@ fn a_subscription_parks_unless_it_is_told_to_stop() {
     let shown = loaded.settings.iter().find(|setting| setting.key.name == "subscriptions");
     assert_eq!(shown.unwrap().printable(), "market (stop), listings (park)");
 
+    let too_many = environment(&[("FREEHOLD__DEAD_LETTERS__MAX_STREAMS", "100001")]).load();
+    let said = too_many.unwrap_err().to_string();
+    assert!(said.contains("a whole number from 1 to 100000"), "{said}");
+
     for wrong in [
         "name = 'markets'\non_failure = 'stop'",
         "name = 'market'\non_failure = 'skip'",
