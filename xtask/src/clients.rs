@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
-use freehold_servers::succeed;
+use freehold_servers::{Kafka, succeed};
 
 use crate::server::Server;
 use crate::tally::Tally;
@@ -16,8 +16,9 @@ use crate::{cargo, tools};
 
 /// Scripts of Node, in the order they run.
 const NODE_SCRIPTS: [&str; 4] = ["audit.mjs", "socket.mjs", "events.mjs", "graphiql.mjs"];
-/// Scripts of Python, in the order they run; the last one leaves data behind that nobody meant.
-const PYTHON_SCRIPTS: [&str; 2] = ["client.py", "fuzz.py"];
+/// Scripts of Python, in the order they run; after the second one there is data that nobody meant,
+/// which the last one reads from Kafka.
+const PYTHON_SCRIPTS: [&str; 3] = ["client.py", "fuzz.py", "kafka.py"];
 /// How many scripts there are.
 pub(crate) const COUNT: u64 = (NODE_SCRIPTS.len() + PYTHON_SCRIPTS.len()) as u64;
 
@@ -32,7 +33,8 @@ pub(crate) fn run(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
     let python = python(&sources, &services.join("cache/python"))?;
 
     let folder = services.join(format!("clients-{}", std::process::id()));
-    let mut server = Server::start(&target.join("debug/freehold"), &folder)?;
+    let kafka = Kafka::start()?;
+    let mut server = Server::start(&target.join("debug/freehold"), &folder, kafka.bootstrap())?;
     println!("the server is at {}, its log is {}", server.url, server.log().display());
     let mut sound = true;
     for name in NODE_SCRIPTS {
@@ -45,7 +47,8 @@ pub(crate) fn run(root: &Path, tally: &mut Tally) -> anyhow::Result<()> {
     }
     for name in PYTHON_SCRIPTS {
         let mut client = Command::new(&python);
-        client.arg(sources.join(name)).arg(&server.url).current_dir(&folder);
+        client.arg(sources.join(name)).args([&server.url, kafka.bootstrap()]);
+        client.current_dir(&folder);
         sound &= script(&mut client, name, tally)?;
     }
     match server.stop() {

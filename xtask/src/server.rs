@@ -18,12 +18,13 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `program` on a free port of loopback, filled with the demo's data, which takes a
-    /// moment; data and log are in `folder`.
-    pub(crate) fn start(program: &Path, folder: &Path) -> anyhow::Result<Self> {
+    /// moment, and publishes it to Kafka at `brokers`; data and log are in `folder`.
+    pub(crate) fn start(program: &Path, folder: &Path, brokers: &str) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let log = folder.join("server.log");
         let mut child = Command::new(program)
             .args(["demo", "--listen", "127.0.0.1:0", "--store", "sqlite:data"])
+            .env("KAFKA_BOOTSTRAP_SERVERS", brokers)
             .current_dir(folder)
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)
