@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     Column, ColumnKind, Commit, DeadLetter, EventId, Fault, Generation, GenerationId,
-    GlobalPosition, LetterChange, LetterFilter, LetterId, LogName, Mark, ReadModelError,
+    GlobalPosition, Hold, LetterChange, LetterFilter, LetterId, LogName, Mark, ReadModelError,
     ReadModels, RetryPace, Row, RowChange, StreamId, StreamVersion, Table, TableChanges, Tried,
     Value,
 };
@@ -32,6 +32,10 @@ macro_rules! dead_letters_suite {
                 an_order_names_letters_as_they_stand,
                 a_retired_generation_takes_no_orders,
                 orders_at_the_same_time_are_all_kept,
+                who_holds_a_letter_holds_it_in_every_generation,
+                a_hold_ends_by_itself_or_with_an_order,
+                what_is_applied_or_not_shown_is_not_held,
+                a_generation_notes_what_it_obeys,
                 letters_are_gone_with_their_generation,
                 lists_show_what_readers_miss,
                 a_generation_that_lacks_what_readers_see_is_not_activated,
@@ -386,6 +390,118 @@ pub async fn orders_at_the_same_time_are_all_kept(store: Arc<dyn ReadModels>) {
         assert_eq!(letter.retry_by.as_deref(), Some(letter.id.stream.as_str()));
     }
     assert_eq!(mark(&*store, &home).await, Mark { revision: before.revision + 32, ..before });
+}
+
+fn hold(by: &str, from: i64, until: i64) -> Hold {
+    Hold { by: by.into(), at: moment(from), until: moment(until) }
+}
+
+/// An active generation and one beside it, both with a letter of stream 1 at 7, and of stream 2 at
+/// 8 in the active one.
+async fn both_parked(store: &dyn ReadModels) -> (GenerationId, GenerationId) {
+    let (home, beside) = (building(store).await, building(store).await);
+    for (generation, parked) in [(&home, &[("1", 7), ("2", 8)][..]), (&beside, &[("1", 7)])] {
+        let parks = parked.iter().map(|(name, at)| letter(generation, name, *at));
+        let parks = parks.map(LetterChange::Park).collect();
+        change(store, generation, at(9), parks).await.unwrap();
+    }
+    store.activate(home.clone()).await.unwrap();
+    (home, beside)
+}
+
+/// When letters are tried, and by whose order.
+async fn tries(store: &dyn ReadModels, of: &GenerationId) -> Vec<(Option<DateTime<Utc>>, String)> {
+    let letters = parked(store, of).await;
+    let by = |letter: &DeadLetter| letter.retry_by.as_deref().unwrap_or_default().to_owned();
+    letters.iter().map(|letter| (letter.retry_at, by(letter))).collect()
+}
+
+/// A second person gets nothing, a page folded before is refused, and other orders wait.
+pub async fn who_holds_a_letter_holds_it_in_every_generation(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let id = letter(&home, "1", 7).id;
+    let marks = [mark(store, &home).await, mark(store, &beside).await];
+
+    let held = store.hold(vec![id.clone()], hold("ann", 0, 60)).await.unwrap();
+    assert_eq!(held, [id.clone()]);
+    let second = store.hold(vec![id.clone()], hold("bob", 59, 90)).await.unwrap();
+    assert_eq!(second, []);
+
+    for (generation, before) in [&home, &beside].into_iter().zip(marks) {
+        let after = mark(store, generation).await;
+        assert_eq!(after, Mark { revision: before.revision + 1, ..before });
+        let page = Commit::moving(generation.clone(), before, at(20), row(1, 1));
+        let refused = store.commit(page).await;
+        assert!(matches!(refused, Err(ReadModelError::CheckpointMoved { .. })), "{refused:?}");
+        assert_eq!(tries(store, generation).await[0], (Some(moment(60)), "ann".to_owned()));
+    }
+    let soon = RetryPace { first_at: moment(5), every: Duration::ZERO };
+    let other = letter(&home, "2", 8).id;
+    store.order_retry(vec![other, id.clone()], soon, "cli:eve".into()).await.unwrap();
+    let eve = "cli:eve".to_owned();
+    let expected = [(Some(moment(60)), eve.clone()), (Some(moment(5)), eve)];
+    assert_eq!(tries(store, &home).await, expected, "an order waits for the end of the hold");
+    assert_eq!(store.release(vec![id], hold("ann", 0, 60), soon).await.unwrap(), 1);
+    assert_eq!(tries(store, &home).await[0], (Some(moment(5)), "ann".to_owned()));
+}
+
+/// A hold that is over can be taken by others, and then no longer ended by who had it.
+pub async fn a_hold_ends_by_itself_or_with_an_order(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let ids = vec![letter(&home, "1", 7).id, letter(&home, "2", 8).id];
+    let (ann, bob) = (hold("ann", 0, 60), hold("bob", 60, 120));
+    assert_eq!(store.hold(ids.clone(), ann.clone()).await.unwrap(), ids);
+    assert_eq!(store.hold(ids.clone(), bob.clone()).await.unwrap(), ids);
+
+    assert_eq!(store.release(ids.clone(), ann, pace()).await.unwrap(), 0);
+    assert_eq!(tries(store, &home).await[0], (Some(moment(120)), "bob".to_owned()));
+    let before = mark(store, &beside).await;
+    assert_eq!(store.release(ids.clone(), bob, pace()).await.unwrap(), 2);
+
+    let by = "bob".to_owned();
+    let second = Some(moment(20_100));
+    let expected = [(Some(moment(100)), by.clone()), (second, by.clone())];
+    assert_eq!(tries(store, &home).await, expected);
+    assert_eq!(tries(store, &beside).await, [(Some(moment(100)), by)]);
+    assert_eq!(mark(store, &beside).await.revision, before.revision + 1);
+    assert_eq!(store.hold(ids.clone(), hold("eve", 61, 90)).await.unwrap(), ids);
+}
+
+/// Nobody decides about an event that is applied already, or is parked where nobody looks.
+pub async fn what_is_applied_or_not_shown_is_not_held(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let (one, two) = (letter(&home, "1", 7), letter(&home, "2", 8));
+    let onwards = Tried::Onwards { done_through: one.version, waiting: 3 };
+    change(store, &home, at(9), vec![tried(&one, onwards)]).await.unwrap();
+    let moved = LetterId { position: at(9), ..two.id.clone() };
+    let unseen = LetterId { generation: beside, ..two.id.clone() };
+    let before = mark(store, &home).await;
+
+    let none = store.hold(vec![one.id, moved, unseen], hold("ann", 0, 60)).await.unwrap();
+    assert_eq!(none, []);
+    assert_eq!(mark(store, &home).await, before);
+    assert_eq!(store.hold(vec![two.id.clone()], hold("ann", 0, 60)).await.unwrap(), [two.id]);
+}
+
+/// From a mark on, which then is another one.
+pub async fn a_generation_notes_what_it_obeys(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let from = mark(store, &home).await;
+    assert_eq!(generation(store, &home).await.decided, StreamVersion(0));
+
+    let to = store.obey(home.clone(), from, StreamVersion(3)).await.unwrap();
+
+    assert_eq!(to, Mark { revision: from.revision + 1, ..from });
+    assert_eq!(mark(store, &home).await, to);
+    assert_eq!(generation(store, &home).await.decided, StreamVersion(3));
+    assert_eq!(generation(store, &beside).await.decided, StreamVersion(0));
+    let stale = store.obey(home.clone(), from, StreamVersion(4)).await;
+    assert!(matches!(stale, Err(ReadModelError::CheckpointMoved { .. })), "{stale:?}");
+    assert_eq!(generation(store, &home).await.decided, StreamVersion(3));
 }
 
 /// Nothing of a dropped generation is left, and nothing of others goes with it.

@@ -16,7 +16,7 @@ use super::unavailable;
 
 const COLUMNS: &str = "projection, number, stream, position, log, version, event_id,
     event_type, recorded_at, error, fault, attempts, parked_at, tried_at, done_through, waiting,
-    retry_at, retry_by";
+    CASE WHEN held_until > retry_at THEN held_until ELSE retry_at END, retry_by";
 
 /// Letters of active generations that a filter's four conditions let through.
 const SHOWN: &str = "dead_letter
