@@ -48,8 +48,12 @@ impl Parking {
 
     /// Whether an event waits behind a parked one.
     pub(crate) fn holds(&self, recorded: &RecordedEvent) -> bool {
-        let letter = self.letters.get(&recorded.stream);
-        letter.is_some_and(|letter| recorded.version > letter.done_through)
+        self.waits(&recorded.stream, recorded.version)
+    }
+
+    /// Whether that event of a stream waits, parked or behind a parked one.
+    pub(crate) fn waits(&self, stream: &StreamId, version: StreamVersion) -> bool {
+        self.letters.get(stream).is_some_and(|letter| version > letter.done_through)
     }
 
     /// The letter whose next try has been due for longest.

@@ -1,5 +1,7 @@
 //! What becomes of events that cannot be handled.
 
+mod decisions;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;

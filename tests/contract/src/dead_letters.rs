@@ -424,7 +424,7 @@ pub async fn who_holds_a_letter_holds_it_in_every_generation(store: Arc<dyn Read
     let marks = [mark(store, &home).await, mark(store, &beside).await];
 
     let held = store.hold(vec![id.clone()], hold("ann", 0, 60)).await.unwrap();
-    assert_eq!(held, [id.clone()]);
+    assert_eq!(held, std::slice::from_ref(&id));
     let second = store.hold(vec![id.clone()], hold("bob", 59, 90)).await.unwrap();
     assert_eq!(second, []);
 
