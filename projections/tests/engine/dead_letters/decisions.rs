@@ -3,10 +3,13 @@
 use std::sync::atomic::AtomicI64;
 
 use freehold_contract::interposed::InterposedStore;
+use freehold_domain::{PayloadError, Personal, StoredEvent, SubjectId};
 use freehold_ports::{
-    AppendError, AppendRequest, Appended, Clock, Hold, LetterDecision, Provenance, StreamVersion,
+    AppendError, AppendRequest, Appended, Clock, CommandId, EventId, ExpectedVersion, Fingerprint,
+    Hold, LetterDecision, NewEvent, Provenance, SealedText, StreamVersion,
 };
-use freehold_projections::{DecisionError, RecordedDecision};
+use freehold_projections::{DecisionError, RecordedDecision, TypedRow as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::*;
 
@@ -444,5 +447,180 @@ async fn a_hold_alone_decides_nothing() {
     until(&*models, |letters| letters[0].attempts == letter.attempts + 1).await;
     assert!(chrono::Utc::now() >= until_then);
     assert_eq!(decided(&projections).await.len(), 0);
+    projections.stop().await;
+}
+
+/// A process that runs all along hears of a decision whose writer died, before it tries the letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_nobody_told_of_is_heard_before_the_next_try() {
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
+    let events = rounds(5);
+    let position = append_each(&*log, &events).await;
+    let poisons: Poisons = Arc::new(Mutex::new([(8, Poison::Refused)].into()));
+    let projections = started(&log, &models, &poisons, position).await;
+    let letter = only_letter(&*models).await;
+    let at = chrono::Utc::now();
+    let hold = Hold { by: "ann".into(), at, until: at + Duration::from_millis(2_500) };
+    assert_eq!(models.hold(vec![letter.id], hold).await.unwrap().len(), 1);
+    // It has seen that the letter is held, and read what is decided: nothing.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    poisons.lock().unwrap().clear();
+    let decision = br#"{"stream":"item-2","version":2,"reason":"why"}"#.to_vec();
+    append_raw(&*log, "subscription-shelves", [("LetterDiscarded", decision)]).await;
+
+    let mut expected = events.clone();
+    expected.remove(7);
+    all_shown(&*models, &expected).await;
+    projections.stop().await;
+}
+
+/// Somebody was met.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Met {
+    whom: i64,
+    name: Personal<String>,
+    times: i64,
+}
+
+impl StoredEvent for Met {
+    const HOLDS_PERSONAL: bool = true;
+    const TYPES: &'static [(&'static str, u16)] = &[("Met", 1)];
+
+    fn event_type(&self) -> &'static str {
+        "Met"
+    }
+
+    fn schema_version(&self) -> u16 {
+        1
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        _: &str,
+        _: u16,
+        deserializer: D,
+    ) -> Result<Self, PayloadError<D::Error>> {
+        Self::deserialize(deserializer).map_err(PayloadError::Malformed)
+    }
+}
+
+read_model! {
+    /// A person.
+    struct PersonRow in "person" {
+        key {
+            /// Who.
+            whom: i64,
+        }
+        /// The name, sealed.
+        name: SealedText,
+        /// How often they were met.
+        times: i64,
+    }
+}
+
+static PEOPLE: [&Table; 1] = [PersonRow::TABLE];
+
+struct People;
+
+impl Projection for People {
+    type Event = Met;
+    const NAME: &'static str = "people";
+    const VERSION: u32 = 1;
+
+    fn log(&self) -> LogName {
+        LogName::DOMAIN
+    }
+
+    fn filter(&self) -> EventFilter {
+        EventFilter { categories: vec!["person".into()], event_types: Vec::new() }
+    }
+
+    fn tables(&self) -> &'static [&'static Table] {
+        &PEOPLE
+    }
+
+    fn apply(&self, event: ProjectedEvent<'_, Met>, rows: &mut Rows) -> Result<(), ApplyError> {
+        let Met { whom, name, times } = event.event;
+        let name = name.known().and_then(|text| SealedText::parse(text));
+        let name = name.ok_or_else(|| ApplyError::Impossible("a clear name".to_owned()))?;
+        rows.put(PersonRow { whom: *whom, name, times: *times });
+        Ok(())
+    }
+}
+
+/// What is personal in an edited event stays sealed: in the decision, in the row, and openable with
+/// the person's key alone. Another value, or one in clear, is refused without a word of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_keeps_personal_values_sealed() {
+    let shop = Shop::in_memory();
+    let (log, models) = (shop.log().await, shop.models().await);
+    let (codec, ann) = (codec(), SubjectId(uuid::Uuid::from_u128(7)));
+    let met = Met { whom: 1, name: Personal::new(ann, "Ann Noble".to_owned()), times: 1 };
+    let event_id = EventId::new();
+    let encoded = codec.encode(&met, event_id).await.unwrap();
+    let text = std::str::from_utf8(&encoded.payload).unwrap();
+    assert!(text.contains(r#""times":1"#) && !text.contains("Ann"), "{text}");
+    let broken = text.replace(r#""times":1"#, r#""times":"once""#);
+    let event = NewEvent {
+        event_id,
+        event_type: "Met".into(),
+        schema_version: 1,
+        occurred_at: chrono::Utc::now(),
+        subjects: encoded.subjects,
+        tags: Vec::new(),
+        codec: encoded.codec,
+        payload: broken.clone().into_bytes().into(),
+    };
+    let request = AppendRequest {
+        log: LogName::DOMAIN,
+        stream: "person-1".parse().unwrap(),
+        expected: ExpectedVersion::Any,
+        command_id: CommandId::new(),
+        fingerprint: Fingerprint([0; 16]),
+        boundaries: Vec::new(),
+        provenance: somebody("test"),
+        events: vec![event],
+    };
+    log.append(request).await.unwrap();
+    let clock = Arc::new(SystemClock);
+    let projections =
+        Projections::new(log.clone(), models.clone(), codec.clone(), clock).with(People);
+    projections.start();
+    projections.wait_for("people", GlobalPosition(1), SOON).await.unwrap().unwrap();
+    let generation = models.generations("people").await.unwrap().remove(0).id;
+    let letter = models.parked(&generation).await.unwrap().remove(0);
+
+    let clear = format!(r#"{{"$subject":"{}","value":"Eve Ill"}}"#, ann.0);
+    let of = |name: &str| format!(r#"{{"whom":1,"name":{name},"times":2}}"#);
+    for name in [r#""Eve Ill""#, &clear] {
+        let who = somebody("ops");
+        let refused = projections.edit_letter(letter.clone(), &of(name), "why", who).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.starts_with("name: personal values stay"), "{refused}");
+        assert!(!refused.contains("Eve"), "{refused}");
+    }
+    let good = broken.replace(r#""times":"once""#, r#""times":2"#);
+    projections.edit_letter(letter, &good, "a typing error", somebody("ops")).await.unwrap();
+
+    let deadline = Instant::now() + SOON;
+    while !models.parked(&generation).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let limit = std::num::NonZeroU32::new(10).unwrap();
+    let row = models.scan(generation, PEOPLE[0], None, limit).await.unwrap().remove(0);
+    let row = PersonRow::from_row(row).unwrap();
+    assert_eq!(row.times, 2);
+    assert_eq!(codec.open_text(&row.name).await.unwrap().as_deref(), Some("Ann Noble"));
+    let stream = "subscription-people".parse().unwrap();
+    let stored = log.read_stream(&LogName::DOMAIN, &stream, StreamVersion(0), limit).await.unwrap();
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].subjects, [ann]);
+    assert!(!String::from_utf8_lossy(&stored[0].payload).contains("Noble"));
     projections.stop().await;
 }
