@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     DeadLetter, Fault, GlobalPosition, LetterChange, RecordedEvent, StreamId, StreamVersion, Tried,
 };
+use uuid::Uuid;
 
 use crate::FoldFailure;
 
@@ -23,6 +25,25 @@ pub struct FailurePolicy {
 impl Default for FailurePolicy {
     fn default() -> Self {
         Self { max_streams: 1_000, stopping: BTreeSet::new() }
+    }
+}
+
+/// After what time a letter is tried again by itself, by how often it was tried. Later a person is
+/// to order it.
+const AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+
+/// When an event that failed so often is tried again by itself. Half of the wait is left to chance,
+/// so that what failed together does not come back together.
+pub(crate) fn again_at(fault: Fault, attempts: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match fault {
+        // A fold is pure: what it refused it refuses again, in this release.
+        Fault::Permanent => None,
+        Fault::Panic => {
+            let wait = *AGAIN_AFTER.get((attempts as usize).checked_sub(1)?)?;
+            let [chance, ..] = *Uuid::new_v4().as_bytes();
+            Some(now + wait / 2 + wait / 2 * u32::from(chance) / 255)
+        }
     }
 }
 
@@ -92,9 +113,9 @@ impl Parking {
                         letter.waiting = *waiting;
                     }
                 }
-                Tried::Failed { error, fault } => {
+                Tried::Failed { error, fault, retry_at } => {
                     if let Some(letter) = self.letters.get_mut(stream) {
-                        (letter.tried_at, letter.retry_at) = (*at, None);
+                        (letter.tried_at, letter.retry_at) = (*at, *retry_at);
                         (letter.error, letter.fault) = (error.clone(), *fault);
                         letter.attempts += 1;
                     }
@@ -200,5 +221,24 @@ impl Meters {
             gauge.set(f64::from(count));
             self.groups.insert(group, gauge);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_three_times_later_and_later() {
+        let now = DateTime::UNIX_EPOCH;
+        for attempts in 0..10 {
+            assert_eq!(again_at(Fault::Permanent, attempts, now), None);
+        }
+        for (attempts, most) in [(1, 1_000), (2, 10_000), (3, 60_000)] {
+            let wait = (again_at(Fault::Panic, attempts, now).unwrap() - now).num_milliseconds();
+            assert!((most / 2..=most).contains(&wait), "{attempts}: {wait}");
+        }
+        assert_eq!(again_at(Fault::Panic, 0, now), None);
+        assert_eq!(again_at(Fault::Panic, 4, now), None);
     }
 }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::decisions::{Decisions, Verdict};
 use crate::fold::{FoldError, Run};
-use crate::parking::{Meters, Parking, Permit};
+use crate::parking::{Meters, Parking, Permit, again_at};
 use crate::projections::Engine;
 use crate::{DecodeEvent as _, FoldFailure, Folded, Folder, HandleError, Handler, Projection};
 
@@ -484,7 +484,7 @@ impl<P: Projection> Projector<P> {
             tried_at: now,
             done_through: StreamVersion(failure.version.0.saturating_sub(1)),
             waiting,
-            retry_at: None,
+            retry_at: again_at(failure.fault, 1, now),
             retry_by: None,
         })
     }
@@ -541,7 +541,8 @@ impl<P: Projection> Projector<P> {
             // The log was restored, or this release is not interested any more: that is for a person,
             // and the other streams go on.
             let error = format!("the log does not hold event {} any more", letter.id.position);
-            let outcome = Tried::Failed { error: error.into(), fault: Fault::Permanent };
+            let (error, fault) = (error.into(), Fault::Permanent);
+            let outcome = Tried::Failed { error, fault, retry_at: None };
             return Ok(Attempt { outcome, changes: Vec::new() });
         }
         let count = events.len() as u64;
@@ -557,7 +558,9 @@ impl<P: Projection> Projector<P> {
                 Tried::Onwards { done_through, waiting }
             }
             (Some(failure), _) if failure.position == letter.id.position => {
-                Tried::Failed { error: failure.reason.into(), fault: failure.fault }
+                let (error, fault) = (failure.reason.into(), failure.fault);
+                let retry_at = again_at(fault, letter.attempts + 1, self.engine.clock.now());
+                Tried::Failed { error, fault, retry_at }
             }
             (Some(failure), _) => {
                 let handled = folded.applied as u64 - own;

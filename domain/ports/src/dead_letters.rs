@@ -133,9 +133,9 @@ pub struct DeadLetter {
 /// What kind of failure parked a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// The event does not fit what the handler knows.
+    /// The event does not fit what the handler knows: trying it again gives the same.
     Permanent,
-    /// The handler panicked.
+    /// The handler panicked, which may pass: the process may have been what was wrong.
     Panic,
 }
 
@@ -197,6 +197,8 @@ pub enum Tried {
         error: Arc<str>,
         /// What kind of failure it is.
         fault: Fault,
+        /// From when on it is tried again by itself; none if a person is to order that.
+        retry_at: Option<DateTime<Utc>>,
     },
     /// A later event of the stream fails: this letter takes the place of the one before.
     FailedLater(DeadLetter),

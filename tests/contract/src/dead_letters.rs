@@ -258,16 +258,21 @@ pub async fn a_letter_becomes_what_trying_it_again_said(store: Arc<dyn ReadModel
     };
     assert_eq!(parked(store, &home).await, vec![half_way.clone()]);
 
-    let failed = Tried::Failed { error: "worse".into(), fault: Fault::Panic };
+    let next = Some(moment(500));
+    let failed = Tried::Failed { error: "worse".into(), fault: Fault::Panic, retry_at: next };
     change(store, &home, at(90), vec![tried(&ordered, failed)]).await.unwrap();
     let again = DeadLetter {
         error: "worse".into(),
         fault: Fault::Panic,
         attempts: 3,
-        retry_at: None,
+        retry_at: next,
         ..half_way
     };
-    assert_eq!(parked(store, &home).await, [again]);
+    assert_eq!(parked(store, &home).await, std::slice::from_ref(&again));
+    let failed = Tried::Failed { error: "worse".into(), fault: Fault::Panic, retry_at: None };
+    change(store, &home, at(90), vec![tried(&ordered, failed)]).await.unwrap();
+    let given_up = DeadLetter { attempts: 4, retry_at: None, ..again };
+    assert_eq!(parked(store, &home).await, [given_up]);
 
     let later = letter(&home, "1", 30);
     let failed_later = Tried::FailedLater(later.clone());
@@ -290,7 +295,7 @@ pub async fn what_is_tried_must_stand_as_named(store: Arc<dyn ReadModels>) {
         for outcome in [
             Tried::Resolved,
             Tried::Onwards { done_through: StreamVersion(8), waiting: 5 },
-            Tried::Failed { error: "worse".into(), fault: Fault::Panic },
+            Tried::Failed { error: "worse".into(), fault: Fault::Panic, retry_at: None },
             Tried::FailedLater(letter(&home, "3", 9)),
         ] {
             let letters = vec![tried(&wrong, outcome)];
@@ -311,7 +316,8 @@ pub async fn an_order_between_fold_and_commit_wins(store: Arc<dyn ReadModels>) {
     let letter = letter(&home, "1", 7);
     change(store, &home, at(9), vec![LetterChange::Park(letter.clone())]).await.unwrap();
     let before = mark(store, &home).await;
-    let failed = Tried::Failed { error: "again".into(), fault: Fault::Permanent };
+    let fault = Fault::Permanent;
+    let failed = Tried::Failed { error: "again".into(), fault, retry_at: None };
     let letters = vec![tried(&letter, failed)];
     let folded = Commit { letters, ..Commit::moving(home.clone(), before, at(9), Vec::new()) };
 

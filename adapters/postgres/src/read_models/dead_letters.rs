@@ -122,15 +122,16 @@ async fn tried(
                 .bind(*waiting as i64);
             changes_one(connection, update).await
         }
-        Tried::Failed { error, fault } => {
+        Tried::Failed { error, fault, retry_at } => {
             let sql = "UPDATE dead_letter
-                SET tried_at = $5, error = $6, fault = $7, attempts = attempts + 1, retry_at = NULL
+                SET tried_at = $5, error = $6, fault = $7, attempts = attempts + 1, retry_at = $8
                 WHERE projection = $1 AND number = $2 AND stream = $3 AND position = $4";
             let update = of(sql, generation, stream)
                 .bind(position)
                 .bind(at.timestamp_micros())
                 .bind(&**error)
-                .bind(fault.as_str());
+                .bind(fault.as_str())
+                .bind(retry_at.map(|at| at.timestamp_micros()));
             changes_one(connection, update).await
         }
     }

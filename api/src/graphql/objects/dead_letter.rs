@@ -117,7 +117,7 @@ impl DeadLetter {
         long(self.0.waiting)
     }
 
-    /// From when on it is to be tried again; null where nobody ordered it.
+    /// From when on it is to be tried again; null where a person is to order that.
     async fn retry_at(&self) -> Option<DateTime<Utc>> {
         self.0.retry_at
     }
