@@ -25,6 +25,7 @@ macro_rules! dead_letters_suite {
                 a_letter_is_stored_as_it_was_parked,
                 a_stream_is_parked_once_in_a_generation,
                 what_waits_is_counted,
+                a_page_may_park_and_count_for_thousands_of_streams,
                 letters_that_move_no_checkpoint_move_the_revision,
                 a_letter_becomes_what_trying_it_again_said,
                 what_is_tried_must_stand_as_named,
@@ -205,6 +206,33 @@ pub async fn what_waits_is_counted(store: Arc<dyn ReadModels>) {
     assert!(matches!(refused, Err(ReadModelError::LetterMoved { .. })), "{refused:?}");
     assert_eq!((mark(store, &home).await, rows(store, &home).await), (from, 0));
     assert_eq!(parked(store, &home).await[0].waiting, 42);
+}
+
+/// In one commit, which stores nothing where one of them is not as the writer believed.
+pub async fn a_page_may_park_and_count_for_thousands_of_streams(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let home = building(store).await;
+    let names: Vec<String> = (0..5_000).map(|number| format!("{number:04}")).collect();
+    let parks = names.iter().map(|name| LetterChange::Park(letter(&home, name, 7))).collect();
+    change(store, &home, at(9), parks).await.unwrap();
+    let waits = |names: &[String]| {
+        let wait = |name: &String| LetterChange::Wait { stream: stream(name), events: 2 };
+        names.iter().map(wait).collect::<Vec<_>>()
+    };
+
+    change(store, &home, at(10), waits(&names)).await.unwrap();
+
+    let letters = parked(store, &home).await;
+    assert_eq!(letters.len(), 5_000);
+    assert!(letters.iter().all(|letter| letter.waiting == 2));
+    let beside = waits(&[&names[..], &["nobody".to_owned()]].concat());
+    let again = [waits(&names[1..]), vec![LetterChange::Park(letter(&home, "0000", 8))]].concat();
+    for wrong in [beside, again] {
+        let refused = change(store, &home, at(11), wrong).await;
+        assert!(matches!(refused, Err(ReadModelError::LetterMoved { .. })), "{refused:?}");
+    }
+    assert_eq!(parked(store, &home).await, letters);
+    assert_eq!(mark(store, &home).await.position, at(10));
 }
 
 /// A commit that was folded while a stream was still parked stores nothing after its retry, though
