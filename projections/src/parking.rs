@@ -226,7 +226,55 @@ impl Meters {
 
 #[cfg(test)]
 mod tests {
+    use freehold_ports::{EventId, GenerationId, LetterId, LogName};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
+
+    #[test]
+    fn what_was_shown_is_shown_as_none_when_it_is_gone() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let now = DateTime::UNIX_EPOCH + Duration::from_secs(9);
+            let generation = GenerationId { projection: "listings".into(), number: 1 };
+            let letter = DeadLetter {
+                id: LetterId {
+                    generation,
+                    stream: "property-1".parse().unwrap(),
+                    position: GlobalPosition(4),
+                },
+                log: LogName::DOMAIN,
+                version: StreamVersion(1),
+                event_id: EventId::new(),
+                event_type: "ListingDrafted".into(),
+                recorded_at: now,
+                error: "bad".into(),
+                fault: Fault::Panic,
+                attempts: 1,
+                parked_at: DateTime::UNIX_EPOCH,
+                tried_at: now,
+                done_through: StreamVersion(0),
+                waiting: 3,
+                retry_at: None,
+                retry_by: None,
+            };
+            let mut meters = Meters::of("listings");
+            let names = [
+                "freehold_dead_letters{subscription=\"listings\",event_type=\"ListingDrafted\",\
+                 fault=\"panic\"}",
+                "freehold_dead_letter_oldest_seconds{subscription=\"listings\"}",
+                "freehold_dead_letter_waiting_events{subscription=\"listings\"}",
+            ];
+            for (parking, values) in [(vec![letter], [1, 9, 3]), (vec![], [0; 3])] {
+                meters.show(&Parking::of(parking), now);
+                let shown = shown.render();
+                for (name, value) in names.iter().zip(values) {
+                    assert!(shown.contains(&format!("{name} {value}\n")), "{name}: {shown}");
+                }
+            }
+        });
+    }
 
     #[test]
     fn what_may_pass_is_tried_three_times_later_and_later() {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use freehold_ports::{
     CodecError, Commit, DeadLetter, EventCodec, EventFilter, EventPage, Fault, Generation,
-    GenerationId, GenerationState, GlobalPosition, LetterChange, LetterId, LogName, Mark,
-    ReadModelError, RecordedEvent, StreamVersion, Table, TableChanges, Tried,
+    GenerationId, GenerationState, GlobalPosition, LetterChange, LetterFilter, LetterId, LogName,
+    Mark, ReadModelError, RecordedEvent, StreamVersion, Table, TableChanges, Tried,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -135,6 +135,9 @@ struct Projector<P: Projection> {
     /// What the generation has parked, once that was looked up.
     parking: Option<Arc<Parking>>,
     letters: Option<Meters>,
+    /// How many streams are parked where another process does the work, and when that was counted.
+    parked_elsewhere: usize,
+    counted_at: Option<Instant>,
     /// Up to here every row is looked at before it counts: a store has refused one.
     careful: GlobalPosition,
     /// The commit of the last page, and the checkpoint it moves to.
@@ -174,6 +177,25 @@ impl<P: Projection> Handler for Projector<P> {
         self.seen = generation.checkpoint;
         self.generation = Some(generation.id);
         Ok(self.stored.position)
+    }
+
+    async fn checkpoint_elsewhere(&mut self) -> Result<GlobalPosition, HandleError> {
+        let checkpoint = self.checkpoint().await?;
+        // Whoever does the work shows the letters: two would show them twice, and who lost it for ever.
+        if let Some(meters) = &mut self.letters {
+            meters.show(&Parking::default(), self.engine.clock.now());
+        }
+        let is_read = !matches!(self.fills, Fills::One(_));
+        if is_read && self.counted_at.is_none_or(|at| at.elapsed() > SELDOM) {
+            let projection = Some(P::NAME.into());
+            let filter = LetterFilter { projection, ..LetterFilter::default() };
+            let groups = self.engine.models.letter_groups(filter).await;
+            let groups = groups.map_err(HandleError::unavailable)?;
+            let letters: u64 = groups.iter().map(|group| group.letters).sum();
+            self.parked_elsewhere = usize::try_from(letters).unwrap_or(usize::MAX);
+            self.counted_at = Some(Instant::now());
+        }
+        Ok(checkpoint)
     }
 
     async fn handle(&mut self, page: EventPage) -> Result<GlobalPosition, HandleError> {
@@ -244,7 +266,7 @@ impl<P: Projection> Handler for Projector<P> {
     }
 
     fn parked(&self) -> usize {
-        self.parking.as_ref().map_or(0, |parking| parking.len())
+        self.parking.as_ref().map_or(self.parked_elsewhere, |parking| parking.len())
     }
 
     fn settle_after(&self) -> Option<Duration> {
@@ -281,6 +303,8 @@ impl<P: Projection> Projector<P> {
             obeys: false,
             parking: None,
             letters,
+            parked_elsewhere: 0,
+            counted_at: None,
             careful: GlobalPosition(0),
             under_way: None,
             stored_at: now,

@@ -255,6 +255,36 @@ async fn a_poisoned_event_delays_only_its_stream_and_a_retry_puts_it_right() {
     }
 }
 
+/// Who watches says what is parked, and hears when it is put right.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_do_the_work_says_what_is_parked() {
+    let shop = Shop::new();
+    let log = shop.log().await;
+    let models = shop.models().await;
+    let events = rounds(5);
+    let position = append_each(&*log, &events).await;
+    let poisons: Poisons = Arc::new(Mutex::new([(8, Poison::Refused)].into()));
+    let working = picky::<1>(log.clone(), models.clone(), &poisons);
+    working.start();
+    working.wait_for("shelves", position, SOON).await.unwrap().unwrap();
+    let watching = picky::<1>(log.clone(), models.clone(), &poisons);
+    watching.watch();
+    let counts = async |parked: usize| {
+        let mut live = watching.live("shelves").unwrap();
+        let counted = live.wait_for(|status| {
+            status.parked == parked && status.state == SubscriptionState::StandingBy
+        });
+        tokio::time::timeout(SOON, counted).await.expect("counted in time").unwrap();
+    };
+
+    counts(1).await;
+    poisons.lock().unwrap().clear();
+    order_all(&*models).await;
+    counts(0).await;
+    watching.stop().await;
+    working.stop().await;
+}
+
 /// A panic may pass: its event is tried again by itself, without anybody's order. What is refused
 /// waits for a person.
 #[tokio::test(flavor = "multi_thread")]
