@@ -513,6 +513,102 @@ mod embedded {
         assert!(verified.status.success(), "{}", err(&verified));
     }
 
+    /// What is parked, as soon as it is as wanted.
+    fn letters_of(store: &str, projection: &str, wanted: impl Fn(&[Value]) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let listed = run(store, &["deadletter", "list", "--subscription", projection]);
+            let letters = lines(&listed);
+            if wanted(&letters) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{letters:?} {}", err(&listed));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Beside a server on a folder decisions go through GraphQL, without one through the terminal;
+    /// both are in the history, and the read model is what they say.
+    #[tokio::test]
+    async fn a_parked_event_is_edited_or_discarded_and_the_history_says_by_whom() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().to_str().unwrap();
+        let [one, two] =
+            [1, 2].map(|number| format!("property-00000000-0000-7000-8000-00000000000{number}"));
+        drop(Serving::start(store));
+        append_unreadable(store, &one).await;
+        append_unreadable(store, &two).await;
+        let payload = folder.path().join("payload.json");
+        let registered =
+            include_str!("../../domain/tests/golden/property/PropertyRegistered.v1.json");
+        std::fs::write(&payload, registered).unwrap();
+        let payload = payload.to_str().unwrap();
+        let why = ["--reason", "a broken import"];
+        let edit = ["deadletter", "edit", "listings", &one, "--payload", payload];
+        let edit = [&edit[..], &why].concat();
+        let discard = [&["deadletter", "discard", "listings", &two][..], &why].concat();
+
+        let server = Serving::start(store);
+        letters_of(store, "listings", |letters| letters.len() == 2);
+        for command in [&edit, &discard] {
+            let refused = run(store, command);
+            assert_eq!(refused.status.code(), Some(6), "{}", err(&refused));
+            assert!(err(&refused).contains("STORE_IN_USE"), "{}", err(&refused));
+            assert!(err(&refused).contains("deadLetterEdit"), "{}", err(&refused));
+        }
+        let tried = run(store, &[&edit[..], &["--dry-run"]].concat());
+        assert_eq!(lines(&tried)[0]["would"], "succeed", "{}", err(&tried));
+        let mutation = json!({ "query": format!(
+            "mutation {{ deadLetterDiscard(input: {{ filter: {{ subscription: \"listings\",
+                stream: \"{two}\" }}, reason: \"not ours\" }}) {{ count userErrors {{ code }} }} }}"
+        ) });
+        let answer = server.ask("POST", "/graphql", &mutation.to_string());
+        assert!(
+            answer.contains(r#"{"deadLetterDiscard":{"count":1,"userErrors":[]}}"#),
+            "{answer}"
+        );
+        letters_of(store, "listings", |letters| letters.len() == 1);
+        drop(server);
+
+        for (payload, code) in [("{}", 5), (r#"{"property":"hunter2"}"#, 5)] {
+            let wrong = folder.path().join("wrong.json");
+            std::fs::write(&wrong, payload).unwrap();
+            let wrong = wrong.to_str().unwrap();
+            let wrong = ["deadletter", "edit", "listings", &one, "--payload", wrong];
+            let refused = run(store, &[&wrong[..], &why].concat());
+            assert_eq!(refused.status.code(), Some(code), "{}", err(&refused));
+            let error = err(&refused);
+            assert!(error.contains("this is no PropertyRegistered of schema version 1"), "{error}");
+        }
+        let edited = run(store, &edit);
+        assert!(edited.status.success(), "{}", err(&edited));
+        let again = run(store, &edit);
+        assert_eq!(again.status.code(), Some(4), "it was not tried yet: {}", err(&again));
+
+        let server = Serving::start(store);
+        letters_of(store, "listings", <[Value]>::is_empty);
+        let history = lines(&run(store, &["deadletter", "history", "listings"]));
+        let [discarded, edited] = &*history else { panic!("{history:?}") };
+        assert_eq!(
+            (&discarded["decision"], &discarded["stream"]),
+            (&json!("discarded"), &json!(two))
+        );
+        assert_eq!((&edited["decision"], &edited["reason"]), (&json!("edited"), &json!(why[1])));
+        assert!(edited["actor"].as_str().unwrap().starts_with("cli:"), "{edited}");
+        let of_one = lines(&run(store, &["deadletter", "history", "listings", "--stream", &one]));
+        assert_eq!(of_one, std::slice::from_ref(edited));
+        letters_of(store, "properties", |letters| letters.len() == 2);
+        for of in ["nothing", "two words"] {
+            let unknown = run(store, &["deadletter", "history", of]);
+            assert_eq!(unknown.status.code(), Some(3), "{}", err(&unknown));
+        }
+        let verified = run(store, &["projection", "verify", "listings"]);
+        assert!(verified.status.success(), "{}", err(&verified));
+        drop(server);
+        let doctor = run(store, &["doctor"]);
+        assert!(doctor.status.success(), "{}", err(&doctor));
+    }
+
     /// Whoever asks whether it is ready need not be one who may read events.
     #[tokio::test]
     async fn a_projection_that_fails_is_named_without_what_stands_in_its_event() {

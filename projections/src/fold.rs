@@ -10,6 +10,7 @@ use freehold_ports::{
 };
 
 use crate::blame::{self, FoldFailure};
+use crate::decisions::{Decisions, Verdict};
 use crate::parking::{Parking, Permit};
 use crate::{ApplyError, DecodeEvent, MalformedRow, ProjectedEvent, Projection, Rows};
 
@@ -30,6 +31,7 @@ const SHORT_SIGHT: usize = 32;
 pub struct Folder<P: Projection> {
     projection: Arc<P>,
     rows: Rows,
+    decisions: Arc<Decisions>,
 }
 
 /// How a page is folded.
@@ -74,7 +76,12 @@ impl<P: Projection> Folder<P> {
 
     /// A folder with no rows at hand, of a projection that others use too.
     pub(crate) fn sharing(projection: Arc<P>) -> Self {
-        Self { projection, rows: Rows::default() }
+        Self { projection, rows: Rows::default(), decisions: Arc::default() }
+    }
+
+    /// From now on folds events as it was decided about them.
+    pub(crate) fn obey(&mut self, decisions: Arc<Decisions>) {
+        self.decisions = decisions;
     }
 
     /// Keeps no row at hand.
@@ -101,7 +108,7 @@ impl<P: Projection> Folder<P> {
         parking: &Parking,
         run: &Run,
     ) -> Result<Folded, FoldError> {
-        let turns = decode::<P>(codec, page, parking, run);
+        let turns = decode::<P>(codec, page, parking, &self.decisions, run);
         let mut folded = Folded::default();
         let mut parked: HashSet<&StreamId> = HashSet::new();
         let mut sights = 0;
@@ -116,7 +123,7 @@ impl<P: Projection> Folder<P> {
                     continue;
                 }
                 Turn::Fail(failure) => Some((**failure).clone()),
-                Turn::Apply(_) => None,
+                Turn::Apply(_) | Turn::PassOver => None,
             };
             let mut fetches = 0;
             while let (Turn::Apply(event), None) = (turn, &failure) {
@@ -236,6 +243,8 @@ enum Turn<E> {
     Fail(Box<FoldFailure>),
     /// It waits behind a parked one.
     Wait,
+    /// It was decided that nothing is done, which is done with that.
+    PassOver,
 }
 
 /// What applying an event came to.
@@ -262,16 +271,32 @@ fn decode<P: Projection>(
     codec: &EventCodec,
     page: &[RecordedEvent],
     parking: &Parking,
+    decisions: &Decisions,
     run: &Run,
 ) -> Vec<Turn<P::Event>> {
-    let some_parked = !parking.is_empty();
+    let (some_parked, some_decided) = (!parking.is_empty(), !decisions.is_empty());
     let mut turns = Vec::with_capacity(page.len());
     for recorded in page {
         if some_parked && parking.holds(recorded) {
             turns.push(Turn::Wait);
             continue;
         }
-        let decoded = panic::catch_unwind(AssertUnwindSafe(|| P::Event::decode(codec, recorded)));
+        let verdict = if some_decided { decisions.about(recorded) } else { None };
+        let edited = match verdict {
+            Some(Verdict::Discarded) => {
+                turns.push(Turn::PassOver);
+                continue;
+            }
+            Some(Verdict::Edited(edited)) => Some(RecordedEvent {
+                codec: edited.codec,
+                payload: edited.payload.clone(),
+                subjects: edited.subjects.clone(),
+                ..recorded.clone()
+            }),
+            None => None,
+        };
+        let event = edited.as_ref().unwrap_or(recorded);
+        let decoded = panic::catch_unwind(AssertUnwindSafe(|| P::Event::decode(codec, event)));
         let failure = match decoded {
             Ok(Ok(event)) => {
                 turns.push(Turn::Apply(event));

@@ -9,6 +9,8 @@
 
 mod blame;
 mod column;
+mod deciding;
+mod decisions;
 mod fold;
 mod handler;
 pub mod models;
@@ -25,6 +27,8 @@ mod verify;
 
 pub use blame::FoldFailure;
 pub use column::{ColumnValue, Json};
+pub use deciding::DecisionError;
+pub use decisions::RecordedDecision;
 pub use fold::{Folded, Folder};
 pub use handler::{HandleError, Handler};
 pub use parking::FailurePolicy;

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     DeadLetter, Fault, GlobalPosition, LetterChange, RecordedEvent, StreamId, StreamVersion, Tried,
 };
+use uuid::Uuid;
 
 use crate::FoldFailure;
 
@@ -23,6 +25,25 @@ pub struct FailurePolicy {
 impl Default for FailurePolicy {
     fn default() -> Self {
         Self { max_streams: 1_000, stopping: BTreeSet::new() }
+    }
+}
+
+/// After what time a letter is tried again by itself, by how often it was tried. Later a person is
+/// to order it.
+const AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+
+/// When an event that failed so often is tried again by itself. Half of the wait is left to chance,
+/// so that what failed together does not come back together.
+pub(crate) fn again_at(fault: Fault, attempts: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match fault {
+        // A fold is pure: what it refused it refuses again, in this release.
+        Fault::Permanent => None,
+        Fault::Panic => {
+            let wait = *AGAIN_AFTER.get((attempts as usize).checked_sub(1)?)?;
+            let [chance, ..] = *Uuid::new_v4().as_bytes();
+            Some(now + wait / 2 + wait / 2 * u32::from(chance) / 255)
+        }
     }
 }
 
@@ -48,8 +69,12 @@ impl Parking {
 
     /// Whether an event waits behind a parked one.
     pub(crate) fn holds(&self, recorded: &RecordedEvent) -> bool {
-        let letter = self.letters.get(&recorded.stream);
-        letter.is_some_and(|letter| recorded.version > letter.done_through)
+        self.waits(&recorded.stream, recorded.version)
+    }
+
+    /// Whether that event of a stream waits, parked or behind a parked one.
+    pub(crate) fn waits(&self, stream: &StreamId, version: StreamVersion) -> bool {
+        self.letters.get(stream).is_some_and(|letter| version > letter.done_through)
     }
 
     /// The letter whose next try has been due for longest.
@@ -88,9 +113,9 @@ impl Parking {
                         letter.waiting = *waiting;
                     }
                 }
-                Tried::Failed { error, fault } => {
+                Tried::Failed { error, fault, retry_at } => {
                     if let Some(letter) = self.letters.get_mut(stream) {
-                        (letter.tried_at, letter.retry_at) = (*at, None);
+                        (letter.tried_at, letter.retry_at) = (*at, *retry_at);
                         (letter.error, letter.fault) = (error.clone(), *fault);
                         letter.attempts += 1;
                     }
@@ -196,5 +221,72 @@ impl Meters {
             gauge.set(f64::from(count));
             self.groups.insert(group, gauge);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_ports::{EventId, GenerationId, LetterId, LogName};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn what_was_shown_is_shown_as_none_when_it_is_gone() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let now = DateTime::UNIX_EPOCH + Duration::from_secs(9);
+            let generation = GenerationId { projection: "listings".into(), number: 1 };
+            let letter = DeadLetter {
+                id: LetterId {
+                    generation,
+                    stream: "property-1".parse().unwrap(),
+                    position: GlobalPosition(4),
+                },
+                log: LogName::DOMAIN,
+                version: StreamVersion(1),
+                event_id: EventId::new(),
+                event_type: "ListingDrafted".into(),
+                recorded_at: now,
+                error: "bad".into(),
+                fault: Fault::Panic,
+                attempts: 1,
+                parked_at: DateTime::UNIX_EPOCH,
+                tried_at: now,
+                done_through: StreamVersion(0),
+                waiting: 3,
+                retry_at: None,
+                retry_by: None,
+            };
+            let mut meters = Meters::of("listings");
+            let names = [
+                "freehold_dead_letters{subscription=\"listings\",event_type=\"ListingDrafted\",\
+                 fault=\"panic\"}",
+                "freehold_dead_letter_oldest_seconds{subscription=\"listings\"}",
+                "freehold_dead_letter_waiting_events{subscription=\"listings\"}",
+            ];
+            for (parking, values) in [(vec![letter], [1, 9, 3]), (vec![], [0; 3])] {
+                meters.show(&Parking::of(parking), now);
+                let shown = shown.render();
+                for (name, value) in names.iter().zip(values) {
+                    assert!(shown.contains(&format!("{name} {value}\n")), "{name}: {shown}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_three_times_later_and_later() {
+        let now = DateTime::UNIX_EPOCH;
+        for attempts in 0..10 {
+            assert_eq!(again_at(Fault::Permanent, attempts, now), None);
+        }
+        for (attempts, most) in [(1, 1_000), (2, 10_000), (3, 60_000)] {
+            let wait = (again_at(Fault::Panic, attempts, now).unwrap() - now).num_milliseconds();
+            assert!((most / 2..=most).contains(&wait), "{attempts}: {wait}");
+        }
+        assert_eq!(again_at(Fault::Panic, 0, now), None);
+        assert_eq!(again_at(Fault::Panic, 4, now), None);
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::decisions::Verdict;
 use crate::projector::{AnyProjection, Fills};
 use crate::subscription::{Ended, Follower, Orders, Until, wait_for};
 use crate::verify::{Verification, verify};
@@ -296,12 +297,33 @@ impl Projections {
     /// What trying a letter again would come to: of its stream, the first 1,000 events that wait.
     /// Nothing is stored. None if no stream of that projection is parked so.
     pub async fn try_letter(&self, letter: &LetterId) -> Result<Option<Tried>, ProjectionError> {
+        self.try_with(letter, None).await
+    }
+
+    pub(crate) async fn try_with(
+        &self,
+        letter: &LetterId,
+        supposed: Option<Verdict>,
+    ) -> Result<Option<Tried>, ProjectionError> {
         let kept = self.kept(&letter.generation.projection)?;
         let parked = kept.engine.models.parked(&letter.generation).await?;
         let Some(letter) = parked.into_iter().find(|parked| parked.id == *letter) else {
             return Ok(None);
         };
-        Ok(Some(kept.projection.clone().try_letter(kept.engine.clone(), letter).await?))
+        let projection = kept.projection.clone();
+        Ok(Some(projection.try_letter(kept.engine.clone(), letter, supposed).await?))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn of(
+        &self,
+        name: &str,
+    ) -> Result<(&Engine, &Arc<dyn AnyProjection>), ProjectionError> {
+        let kept = self.kept(name)?;
+        Ok((&kept.engine, &kept.projection))
     }
 
     fn kept(&self, name: &str) -> Result<&Arc<Kept>, ProjectionError> {

@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Commit, DeadLetter, EventFilter, EventPage, Fault, Generation, GenerationId, GenerationState,
-    GlobalPosition, LetterChange, LetterId, LogName, Mark, ReadModelError, RecordedEvent,
-    StreamVersion, Table, TableChanges, Tried,
+    CodecError, Commit, DeadLetter, EventCodec, EventFilter, EventPage, Fault, Generation,
+    GenerationId, GenerationState, GlobalPosition, LetterChange, LetterFilter, LetterId, LogName,
+    Mark, ReadModelError, RecordedEvent, StreamVersion, Table, TableChanges, Tried,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::decisions::{Decisions, Verdict};
 use crate::fold::{FoldError, Run};
-use crate::parking::{Meters, Parking, Permit};
+use crate::parking::{Meters, Parking, Permit, again_at};
 use crate::projections::Engine;
-use crate::{FoldFailure, Folded, Folder, HandleError, Handler, Projection};
+use crate::{DecodeEvent as _, FoldFailure, Folded, Folder, HandleError, Handler, Projection};
 
 /// From how many events on a page is folded on a thread that may be busy for long.
 const BUSY_FROM: usize = 100;
@@ -43,11 +44,16 @@ pub(crate) trait AnyProjection: Send + Sync {
     /// A handler that fills one generation, or whichever is active.
     fn handler(self: Arc<Self>, engine: Engine, fills: Fills) -> Box<dyn Handler>;
 
-    /// What trying a letter again would come to; nothing is stored.
+    /// Whether its events are read from what is recorded so.
+    fn decodes(&self, codec: &EventCodec, recorded: &RecordedEvent) -> Result<(), CodecError>;
+
+    /// What trying a letter again would come to, if that was decided about its event; nothing is
+    /// stored.
     async fn try_letter(
         self: Arc<Self>,
         engine: Engine,
         letter: DeadLetter,
+        supposed: Option<Verdict>,
     ) -> Result<Tried, HandleError>;
 }
 
@@ -73,14 +79,25 @@ impl<P: Projection> AnyProjection for P {
         Box::new(Projector::new(self, engine, fills))
     }
 
+    fn decodes(&self, codec: &EventCodec, recorded: &RecordedEvent) -> Result<(), CodecError> {
+        P::Event::decode(codec, recorded).map(drop)
+    }
+
     async fn try_letter(
         self: Arc<Self>,
         engine: Engine,
         letter: DeadLetter,
+        supposed: Option<Verdict>,
     ) -> Result<Tried, HandleError> {
         let fills = Fills::One(letter.id.generation.clone());
         let mut projector = Projector::new(self, engine, fills);
         projector.checkpoint().await?;
+        projector.read_decisions().await?;
+        if let Some(verdict) = supposed {
+            let (stream, version) = (letter.id.stream.clone(), letter.version);
+            Arc::make_mut(&mut projector.decisions).suppose(stream, version, verdict);
+        }
+        projector.fold_as_decided();
         Ok(projector.attempt(&letter).await?.outcome)
     }
 }
@@ -109,9 +126,18 @@ struct Projector<P: Projection> {
     /// Every event up to here has had its effect, which is stored or under way; what lies between
     /// the last effect and here is of no interest to the projection.
     seen: GlobalPosition,
+    /// What was decided about events, as far as it was read.
+    decisions: Arc<Decisions>,
+    /// Up to which decision the generation is filled in obedience.
+    decided: StreamVersion,
+    /// Whether that was compared with what is decided, since the checkpoint was asked.
+    obeys: bool,
     /// What the generation has parked, once that was looked up.
     parking: Option<Arc<Parking>>,
     letters: Option<Meters>,
+    /// How many streams are parked where another process does the work, and when that was counted.
+    parked_elsewhere: usize,
+    counted_at: Option<Instant>,
     /// Up to here every row is looked at before it counts: a store has refused one.
     careful: GlobalPosition,
     /// The commit of the last page, and the checkpoint it moves to.
@@ -144,11 +170,32 @@ impl<P: Projection> Handler for Projector<P> {
         self.folder = Some(Folder::sharing(self.projection.clone()));
         self.folded_at = None;
         self.parking = None;
+        self.obeys = false;
         let generation = self.find_generation().await?;
         self.stored = generation.mark();
+        self.decided = generation.decided;
         self.seen = generation.checkpoint;
         self.generation = Some(generation.id);
         Ok(self.stored.position)
+    }
+
+    async fn checkpoint_elsewhere(&mut self) -> Result<GlobalPosition, HandleError> {
+        let checkpoint = self.checkpoint().await?;
+        // Whoever does the work shows the letters: two would show them twice, and who lost it for ever.
+        if let Some(meters) = &mut self.letters {
+            meters.show(&Parking::default(), self.engine.clock.now());
+        }
+        let is_read = !matches!(self.fills, Fills::One(_));
+        if is_read && self.counted_at.is_none_or(|at| at.elapsed() > SELDOM) {
+            let projection = Some(P::NAME.into());
+            let filter = LetterFilter { projection, ..LetterFilter::default() };
+            let groups = self.engine.models.letter_groups(filter).await;
+            let groups = groups.map_err(HandleError::unavailable)?;
+            let letters: u64 = groups.iter().map(|group| group.letters).sum();
+            self.parked_elsewhere = usize::try_from(letters).unwrap_or(usize::MAX);
+            self.counted_at = Some(Instant::now());
+        }
+        Ok(checkpoint)
     }
 
     async fn handle(&mut self, page: EventPage) -> Result<GlobalPosition, HandleError> {
@@ -157,6 +204,7 @@ impl<P: Projection> Handler for Projector<P> {
             return Ok(self.visible());
         };
         self.notice_change().await?;
+        self.obey().await?;
         if self.parking().await?.due(self.engine.clock.now()).is_some() {
             self.finish_commit().await?;
             self.retry_next().await?;
@@ -192,7 +240,7 @@ impl<P: Projection> Handler for Projector<P> {
 
     async fn settle(&mut self) -> Result<GlobalPosition, HandleError> {
         self.finish_commit().await?;
-        self.parking().await?;
+        self.obey().await?;
         self.retry_next().await?;
         self.show_letters();
         if self.stored_at.elapsed() > SELDOM {
@@ -207,14 +255,18 @@ impl<P: Projection> Handler for Projector<P> {
 
     async fn end(&mut self) -> Result<GlobalPosition, HandleError> {
         self.finish_commit().await?;
-        // Who waits for a generation waits for what was ordered in it too.
-        while matches!(self.fills, Fills::One(_)) && self.retry_next().await? {}
+        // Who waits for a generation waits for what was ordered in it too, and decided meanwhile.
+        if matches!(self.fills, Fills::One(_)) {
+            self.obey().await?;
+            while self.retry_next().await? {}
+            self.notice_decisions().await?;
+        }
         self.store_seen().await?;
         Ok(self.visible())
     }
 
     fn parked(&self) -> usize {
-        self.parking.as_ref().map_or(0, |parking| parking.len())
+        self.parking.as_ref().map_or(self.parked_elsewhere, |parking| parking.len())
     }
 
     fn settle_after(&self) -> Option<Duration> {
@@ -246,13 +298,103 @@ impl<P: Projection> Projector<P> {
             generation: None,
             stored: GlobalPosition(0).into(),
             seen: GlobalPosition(0),
+            decisions: Arc::default(),
+            decided: StreamVersion(0),
+            obeys: false,
             parking: None,
             letters,
+            parked_elsewhere: 0,
+            counted_at: None,
             careful: GlobalPosition(0),
             under_way: None,
             stored_at: now,
             looked_at: now,
             folded_at: None,
+        }
+    }
+
+    /// Folds from here on as it is decided, and notes that in the generation. Right after the
+    /// checkpoint was asked: what is decided later moves the revision on.
+    async fn obey(&mut self) -> Result<(), HandleError> {
+        if self.obeys {
+            return Ok(());
+        }
+        self.read_decisions().await?;
+        if self.decisions.last() > self.decided {
+            if let Some(applied) = self.applied_before_decided().await? {
+                return Err(self.overruled(applied).await);
+            }
+            let (models, last) = (&self.engine.models, self.decisions.last());
+            match models.obey(self.generation()?, self.stored, last).await {
+                Ok(mark) => (self.stored, self.decided) = (mark, last),
+                Err(error) => return Err(self.failure_of(error).await),
+            }
+        }
+        self.parking().await?;
+        self.fold_as_decided();
+        self.obeys = true;
+        Ok(())
+    }
+
+    fn fold_as_decided(&mut self) {
+        let decisions = &self.decisions;
+        self.folder.iter_mut().for_each(|folder| folder.obey(decisions.clone()));
+    }
+
+    /// Reads what was decided since; whether a fold obeys any of it.
+    async fn read_decisions(&mut self) -> Result<bool, HandleError> {
+        let Engine { store, codec, .. } = &self.engine;
+        let log = Projection::log(&*self.projection);
+        let news = self.decisions.news(&**store, codec, &log, P::NAME).await?;
+        Ok(!news.is_empty() && Arc::make_mut(&mut self.decisions).take_in(news))
+    }
+
+    /// Begins anew where something was decided since the checkpoint was asked.
+    async fn notice_decisions(&mut self) -> Result<(), HandleError> {
+        match self.read_decisions().await? {
+            true => Err(HandleError::Moved),
+            false => Ok(()),
+        }
+    }
+
+    /// An event that the generation had applied when something was decided about it.
+    async fn applied_before_decided(&mut self) -> Result<Option<RecordedEvent>, HandleError> {
+        let (parking, stored) = (self.parking().await?, self.stored.position);
+        let (log, filter) =
+            (Projection::log(&*self.projection), Projection::filter(&*self.projection));
+        for (stream, version) in self.decisions.since(self.decided) {
+            if stored == GlobalPosition(0) || parking.waits(stream, version) {
+                continue;
+            }
+            let before = StreamVersion(version.0.saturating_sub(1));
+            let read = self.engine.store.read_stream(&log, stream, before, NonZeroU32::MIN).await;
+            let event = read.map_err(HandleError::unavailable)?.pop();
+            let applied = event.filter(|event| {
+                event.position <= stored && filter.admits(&event.stream, &event.event_type)
+            });
+            if applied.is_some() {
+                return Ok(applied);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A generation that applied what was then decided otherwise is not what the log says, and
+    /// nothing makes it so: one that nobody reads is dropped.
+    async fn overruled(&self, event: RecordedEvent) -> HandleError {
+        let RecordedEvent { stream, position, .. } = event;
+        let name = P::NAME;
+        let Fills::One(id) = &self.fills else {
+            let error = format!(
+                "the event of {stream} at position {position} was applied before it was decided \
+                 otherwise; `freehold projection rebuild {name}` folds all as it is decided"
+            );
+            return HandleError::Unavailable(error.into());
+        };
+        warn!(subscription = self.name, %stream, position = position.0, "decided otherwise, dropped");
+        match self.engine.models.drop_generation(id.clone()).await {
+            Ok(()) => HandleError::Gone,
+            Err(error) => self.failure_of(error).await,
         }
     }
 
@@ -366,7 +508,7 @@ impl<P: Projection> Projector<P> {
             tried_at: now,
             done_through: StreamVersion(failure.version.0.saturating_sub(1)),
             waiting,
-            retry_at: None,
+            retry_at: again_at(failure.fault, 1, now),
             retry_by: None,
         })
     }
@@ -377,6 +519,8 @@ impl<P: Projection> Projector<P> {
         let at = self.engine.clock.now();
         let due = self.parking().await?.due(at).cloned();
         let Some(letter) = due else { return Ok(false) };
+        // Whoever decided and died before saying so is heard here.
+        self.notice_decisions().await?;
         let Attempt { outcome, changes } = self.attempt(&letter).await?;
         let LetterId { generation, stream, position } = letter.id;
         match &outcome {
@@ -421,7 +565,8 @@ impl<P: Projection> Projector<P> {
             // The log was restored, or this release is not interested any more: that is for a person,
             // and the other streams go on.
             let error = format!("the log does not hold event {} any more", letter.id.position);
-            let outcome = Tried::Failed { error: error.into(), fault: Fault::Permanent };
+            let (error, fault) = (error.into(), Fault::Permanent);
+            let outcome = Tried::Failed { error, fault, retry_at: None };
             return Ok(Attempt { outcome, changes: Vec::new() });
         }
         let count = events.len() as u64;
@@ -437,7 +582,9 @@ impl<P: Projection> Projector<P> {
                 Tried::Onwards { done_through, waiting }
             }
             (Some(failure), _) if failure.position == letter.id.position => {
-                Tried::Failed { error: failure.reason.into(), fault: failure.fault }
+                let (error, fault) = (failure.reason.into(), failure.fault);
+                let retry_at = again_at(fault, letter.attempts + 1, self.engine.clock.now());
+                Tried::Failed { error, fault, retry_at }
             }
             (Some(failure), _) => {
                 let handled = folded.applied as u64 - own;

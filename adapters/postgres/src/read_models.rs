@@ -8,6 +8,7 @@
 
 mod catalogue;
 mod dead_letters;
+mod holds;
 mod query;
 mod schema;
 mod value;
@@ -18,8 +19,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Commit, DeadLetter, DeadLetters, Filter, Generation, GenerationId, Key, LetterFilter,
-    LetterGroup, LetterId, Page, Query, ReadModelError, ReadModels, RetryPace, Row, Table,
+    Commit, DeadLetter, DeadLetters, Filter, Generation, GenerationId, Hold, Key, LetterFilter,
+    LetterGroup, LetterId, Mark, Page, Query, ReadModelError, ReadModels, RetryPace, Row,
+    StreamVersion, Table,
 };
 use sqlx::postgres::PgPool;
 
@@ -36,6 +38,10 @@ pub(crate) const SCHEMA: Part = Part {
         Migration {
             number: 102,
             sql: include_str!("../../../migrations/postgres/0102_dead_letters.sql"),
+        },
+        Migration {
+            number: 103,
+            sql: include_str!("../../../migrations/postgres/0103_decisions_about_dead_letters.sql"),
         },
     ],
 };
@@ -135,6 +141,25 @@ impl DeadLetters for PostgresReadModels {
         let order = dead_letters::order_retry(self.database.pool(), &letters, pace, &by);
         within(LONG_LIMIT, unavailable, order).await
     }
+
+    async fn hold(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+    ) -> Result<Vec<LetterId>, ReadModelError> {
+        let hold = holds::hold(self.database.pool(), letters, &hold);
+        within(LIMIT, unavailable, hold).await
+    }
+
+    async fn release(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+        pace: RetryPace,
+    ) -> Result<u64, ReadModelError> {
+        let release = holds::release(self.database.pool(), letters, &hold, pace);
+        within(LONG_LIMIT, unavailable, release).await
+    }
 }
 
 #[async_trait]
@@ -199,6 +224,16 @@ impl ReadModels for PostgresReadModels {
     async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
         commit.check()?;
         within(LONG_LIMIT, unavailable, writer::commit(&self.writers, &commit)).await
+    }
+
+    async fn obey(
+        &self,
+        generation: GenerationId,
+        from: Mark,
+        decided: StreamVersion,
+    ) -> Result<Mark, ReadModelError> {
+        let obey = catalogue::obey(self.database.pool(), &generation, from, decided);
+        within(LONG_LIMIT, unavailable, obey).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {

@@ -1,21 +1,27 @@
 //! `freehold deadletter`: events that projections could not handle, also while servers run on the
 //! store.
 
+use std::io::Read as _;
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use freehold_ports::{
-    DeadLetter, LetterFilter, LetterGroup, LetterId, RetryPace, StreamId, StreamVersion, Tried,
+    DeadLetter, EventPlace, LetterDecision, LetterFilter, LetterGroup, LetterId, Provenance,
+    RetryPace, StreamId, StreamVersion, Tried,
 };
+use freehold_projections::{DecisionError, FailurePolicy, Projections, RecordedDecision};
+use freehold_sqlite::OpenError;
 use serde_json::{Value, json};
 
 use super::output::counted;
 use super::{CliError, Exit, Global, Row};
+use crate::config::Config;
 use crate::node::projections;
-use crate::stores::Stores;
+use crate::stores::{Stores, StoresError};
 
 /// How many letters are read at a time.
 const PAGE: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
@@ -53,6 +59,45 @@ pub(super) enum DeadLetters {
         /// Only say what would come of it, with this program
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Have an event folded with another payload by one projection, and its letter tried
+    ///
+    /// The event in the log stays as it is; rebuilds fold it as edited too. Beside a server that runs
+    /// on a folder, send the mutation deadLetterEdit to it instead.
+    Edit {
+        /// The projection
+        projection: Arc<str>,
+        /// The stream that waits
+        stream: StreamId,
+        /// A file with the payload, JSON of the event's type and schema version; - for stdin.
+        /// Personal values stay sealed as `show` prints them, or are left out
+        #[arg(long, value_name = "FILE")]
+        payload: PathBuf,
+        /// Why, for whoever reads the history; without names of people
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Only say what would come of it, with this program
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Have events passed over by their projections for good, and their letters tried
+    ///
+    /// The events stay in the log. Beside a server that runs on a folder, send the mutation
+    /// deadLetterDiscard to it instead.
+    Discard {
+        #[command(flatten)]
+        which: Which,
+        /// Why, for whoever reads the history; without names of people
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Print who decided what about the events of a projection, oldest first
+    History {
+        /// The projection
+        projection: Arc<str>,
+        /// Only about this stream
+        #[arg(long, value_name = "STREAM")]
+        stream: Option<StreamId>,
     },
 }
 
@@ -211,12 +256,72 @@ impl Row for Ordered {
     }
 }
 
+/// What was decided about one event.
+struct Decided(Vec<Value>);
+
+impl Decided {
+    fn of(recorded: &RecordedDecision, event: &EventPlace) -> Self {
+        let (name, reason, payload) = match &recorded.decision {
+            LetterDecision::LetterEdited(edited) => {
+                ("edited", Some(&edited.reason), Some(&edited.payload))
+            }
+            LetterDecision::LetterDiscarded(discarded) => {
+                ("discarded", Some(&discarded.reason), None)
+            }
+            LetterDecision::LettersRetried(_) => ("retried", None, None),
+        };
+        Self(vec![
+            json!(recorded.version.0),
+            json!(recorded.recorded_at),
+            json!(recorded.provenance.actor),
+            json!(name),
+            json!(event.stream.as_str()),
+            json!(event.version.0),
+            json!(reason),
+            json!(payload),
+        ])
+    }
+}
+
+impl Row for Decided {
+    const COLUMNS: &'static [&'static str] =
+        &["number", "at", "actor", "decision", "stream", "version", "reason", "payload"];
+    const FITTED: Option<&'static [&'static str]> =
+        Some(&["at", "actor", "decision", "stream", "version", "reason"]);
+
+    fn cells(&self) -> Vec<Value> {
+        self.0.clone()
+    }
+}
+
 impl DeadLetters {
     pub(super) fn run(self, global: &Global) -> Result<(), CliError> {
-        // Reading the log is enough; whoever runs a projection carries out what is ordered.
+        // Reading the log is enough for most; whoever runs a projection carries out what is ordered.
         super::block_on(async {
-            let stores = global.stores_read_only().await?;
+            let config = global.load([])?.config;
+            let stores = Stores::open_read_only(&config).await?;
             match self {
+                Self::Edit { projection, stream, payload, reason, dry_run } => {
+                    let payload = read_payload(&payload)?;
+                    let letter = one(&stores, projection, stream).await?;
+                    let edit = Edit { letter, payload, reason };
+                    match dry_run {
+                        true => edit.try_out(global, &stores).await,
+                        false => edit.make(global, stores, &config).await,
+                    }
+                }
+                Self::Discard { which, reason } => {
+                    let all = which.all;
+                    let letters = selected(&stores, which.into()).await?;
+                    if all {
+                        let count = counted(letters.len() as u64, "event", "events");
+                        global.output().confirm(&format!("discard {count} for good"))?;
+                    }
+                    discard(global, stores, &config, letters, &reason).await
+                }
+                Self::History { projection, stream } => {
+                    history(global, &stores, &projection, stream.as_ref()).await
+                }
                 Self::List { filter, groups: true, .. } => {
                     let mut rows = global.output().rows();
                     for group in stores.models.letter_groups(filter.into()).await? {
@@ -247,9 +352,7 @@ impl DeadLetters {
                         let count = counted(letters.len() as u64, "letter", "letters");
                         global.output().confirm(&format!("try {count} again"))?;
                     }
-                    let ordered = order(global, &stores, letters, rate).await;
-                    stores.close().await;
-                    ordered
+                    order(global, stores, &config, letters, rate).await
                 }
             }
         })
@@ -274,18 +377,27 @@ async fn selected(stores: &Stores, filter: LetterFilter) -> Result<Vec<DeadLette
     Ok(letters)
 }
 
+/// The letter of a stream.
+async fn one(
+    stores: &Stores,
+    projection: Arc<str>,
+    stream: StreamId,
+) -> Result<DeadLetter, CliError> {
+    let filter = LetterFilter {
+        projection: Some(projection),
+        stream: Some(stream),
+        ..LetterFilter::default()
+    };
+    Ok(selected(stores, filter).await?.remove(0))
+}
+
 async fn show(
     global: &Global,
     stores: &Stores,
     projection: Arc<str>,
     stream: StreamId,
 ) -> Result<(), CliError> {
-    let filter = LetterFilter {
-        projection: Some(projection),
-        stream: Some(stream),
-        ..LetterFilter::default()
-    };
-    let letter = selected(stores, filter).await?.remove(0);
+    let letter = one(stores, projection, stream).await?;
     let before = StreamVersion(letter.version.0.saturating_sub(1));
     let (log, stream) = (&letter.log, &letter.id.stream);
     let event = stores.events.read_stream(log, stream, before, NonZeroU32::MIN).await?.pop();
@@ -311,7 +423,7 @@ async fn show(
 }
 
 async fn try_out(global: &Global, stores: &Stores, letters: &[DeadLetter]) -> Result<(), CliError> {
-    let projections = projections(stores, freehold_projections::FailurePolicy::default());
+    let projections = engine(stores);
     let mut rows = global.output().rows();
     for letter in letters {
         let outcome = projections.try_letter(&letter.id).await?;
@@ -320,18 +432,59 @@ async fn try_out(global: &Global, stores: &Stores, letters: &[DeadLetter]) -> Re
     Ok(rows.finish()?)
 }
 
+/// Where letters are tried and decided about; nothing of it runs here.
+fn engine(stores: &Stores) -> Projections {
+    projections(stores, FailurePolicy::default())
+}
+
+/// Opens the stores to append, where they are there. One process writes to a folder.
+async fn open_to_append(read: Stores, config: &Config) -> Result<Stores, StoresError> {
+    read.close().await;
+    Stores::open(config).await
+}
+
+/// Why nothing can be decided here.
+fn cannot_decide(error: StoresError) -> CliError {
+    match error {
+        StoresError::Open(error @ OpenError::InUse { .. }) => {
+            let message = format!(
+                "STORE_IN_USE: a decision is an event of the log, and {error}. Or send the mutation \
+                 deadLetterEdit or deadLetterDiscard to its /graphql, as an operator"
+            );
+            CliError::new(Exit::Unavailable, message)
+        }
+        error => error.into(),
+    }
+}
+
 async fn order(
     global: &Global,
-    stores: &Stores,
+    stores: Stores,
+    config: &Config,
     letters: Vec<DeadLetter>,
     rate: Option<NonZeroU32>,
 ) -> Result<(), CliError> {
     let every = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.get());
     let first_at = Utc::now();
     let named = letters.len() as u64;
-    let ids: Vec<LetterId> = letters.into_iter().map(|letter| letter.id).collect();
-    let pace = RetryPace { first_at, every };
-    let ordered = stores.models.order_retry(ids, pace, actor().into()).await?;
+    let (ordered, stores) = match open_to_append(stores, config).await {
+        Ok(stores) => (engine(&stores).retry_letters(letters, rate, who(config)).await, stores),
+        // An order is no event: it needs no log.
+        Err(StoresError::Open(OpenError::InUse { .. })) => {
+            let stores = Stores::open_read_only(config).await?;
+            let ids: Vec<LetterId> = letters.into_iter().map(|letter| letter.id).collect();
+            let pace = RetryPace { first_at, every };
+            let ordered = stores.models.order_retry(ids, pace, actor().into()).await;
+            global.output().note(
+                "a server has the log: this order is not in the history; the mutation \
+                 deadLetterRetry notes it there",
+            );
+            (ordered.map_err(Into::into), stores)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    stores.close().await;
+    let ordered = ordered?;
     let last = every.saturating_mul(u32::try_from(named - 1).unwrap_or(u32::MAX));
     let mut rows = global.output().rows();
     rows.write(&Ordered { letters: ordered, from: first_at, to: first_at + last })?;
@@ -340,11 +493,131 @@ async fn order(
         let moved = counted(named - ordered, "letter was", "letters were");
         global.output().note(&format!("{moved} another one by then, and not ordered"));
     }
+    note_who_tries(global);
+    Ok(())
+}
+
+fn note_who_tries(global: &Global) {
     global.output().note(
         "the server that runs the projection tries them; while it is paused, or no server runs, \
          they wait",
     );
+}
+
+/// An edit as it was asked for.
+struct Edit {
+    letter: DeadLetter,
+    payload: String,
+    reason: String,
+}
+
+impl Edit {
+    async fn try_out(self, global: &Global, stores: &Stores) -> Result<(), CliError> {
+        let outcome = Some(engine(stores).try_edit(&self.letter, &self.payload).await?);
+        let mut rows = global.output().rows();
+        rows.write(&DryRun { letter: &self.letter, outcome })?;
+        Ok(rows.finish()?)
+    }
+
+    async fn make(self, global: &Global, stores: Stores, config: &Config) -> Result<(), CliError> {
+        let Self { letter, payload, reason } = self;
+        let stores = open_to_append(stores, config).await.map_err(cannot_decide)?;
+        let edited = engine(&stores).edit_letter(letter, &payload, &reason, who(config)).await;
+        stores.close().await;
+        edited?;
+        decided(global, 1, 1)
+    }
+}
+
+async fn discard(
+    global: &Global,
+    stores: Stores,
+    config: &Config,
+    letters: Vec<DeadLetter>,
+    reason: &str,
+) -> Result<(), CliError> {
+    let named = letters.len() as u64;
+    let stores = open_to_append(stores, config).await.map_err(cannot_decide)?;
+    let discarded = engine(&stores).discard_letters(letters, reason, who(config)).await;
+    stores.close().await;
+    decided(global, discarded?, named)
+}
+
+fn decided(global: &Global, count: u64, named: u64) -> Result<(), CliError> {
+    let now = Utc::now();
+    let mut rows = global.output().rows();
+    rows.write(&Ordered { letters: count, from: now, to: now })?;
+    rows.finish()?;
+    if count < named {
+        let others = counted(named - count, "letter was", "letters were");
+        global.output().note(&format!(
+            "{others} another one by then, or somebody else decided about it: nothing was decided"
+        ));
+    }
+    note_who_tries(global);
     Ok(())
+}
+
+async fn history(
+    global: &Global,
+    stores: &Stores,
+    projection: &str,
+    stream: Option<&StreamId>,
+) -> Result<(), CliError> {
+    let engine = engine(stores);
+    let (mut rows, mut after) = (global.output().rows(), StreamVersion(0));
+    loop {
+        let page = engine.decisions(projection, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.version;
+        for recorded in &page {
+            let events = recorded.decision.events().iter();
+            for event in events.filter(|event| stream.is_none_or(|wanted| event.stream == *wanted))
+            {
+                rows.write(&Decided::of(recorded, event))?;
+            }
+        }
+    }
+    Ok(rows.finish()?)
+}
+
+/// A payload as the person at the terminal wrote it.
+fn read_payload(file: &Path) -> Result<String, CliError> {
+    let read = if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
+    };
+    read.map_err(|error| {
+        let message = format!("{} cannot be read as text: {error}", file.display());
+        CliError::new(Exit::Usage, message)
+    })
+}
+
+/// Who decides, for the tenant of those who name none.
+fn who(config: &Config) -> Provenance {
+    Provenance {
+        tenant: config.tenant.default.as_str().into(),
+        actor: actor().into(),
+        correlation_id: None,
+        causation_id: None,
+    }
+}
+
+impl From<DecisionError> for CliError {
+    fn from(error: DecisionError) -> Self {
+        match error {
+            DecisionError::Gone => Self::new(Exit::NotFound, error.to_string()),
+            DecisionError::Held => Self::new(Exit::Conflict, error.to_string()),
+            DecisionError::Reason | DecisionError::Payload(_) => {
+                Self::new(Exit::Refused, error.to_string())
+            }
+            DecisionError::Append(error) => error.into(),
+            DecisionError::Codec(error) => error.into(),
+            DecisionError::Projection(error) => error.into(),
+        }
+    }
 }
 
 /// Who orders: whoever is at the terminal.

@@ -246,6 +246,60 @@ impl EventCodec {
     }
 }
 
+/// An edited payload changes, adds or moves a personal value, which only a command can seal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: personal values stay as they are sealed, or are left out; they cannot be changed")]
+pub struct ChangedPersonal {
+    /// Where, from the root of the payload: `contact.phones[1]`.
+    pub path: String,
+}
+
+/// Whose sealed values an edited payload keeps, each once: every one of them as it stands at the
+/// same place of the original.
+pub fn kept_personal(original: &Value, edited: &Value) -> Result<Vec<SubjectId>, ChangedPersonal> {
+    check_personal(Some(original), edited, &mut String::new())?;
+    let mut subjects = Vec::new();
+    collect_subjects(edited, &mut subjects);
+    Ok(subjects)
+}
+
+fn check_personal(
+    original: Option<&Value>,
+    edited: &Value,
+    path: &mut String,
+) -> Result<(), ChangedPersonal> {
+    let is_personal = |value: &Value| value.get(SUBJECT).is_some();
+    let was_personal = original.is_some_and(is_personal);
+    // A clear text in the place of a sealed one would be stored for ever.
+    if is_personal(edited) || (was_personal && !edited.is_null()) {
+        let same = original == Some(edited);
+        let path = || if path.is_empty() { ".".to_owned() } else { path.clone() };
+        return if same { Ok(()) } else { Err(ChangedPersonal { path: path() }) };
+    }
+    let end = path.len();
+    match edited {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if end > 0 {
+                    path.push('.');
+                }
+                path.push_str(name);
+                check_personal(original.and_then(|whole| whole.get(name)), value, path)?;
+                path.truncate(end);
+            }
+        }
+        Value::Array(items) => {
+            for (place, value) in items.iter().enumerate() {
+                path.push_str(&format!("[{place}]"));
+                check_personal(original.and_then(|whole| whole.get(place)), value, path)?;
+                path.truncate(end);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 fn parse(event: &RecordedEvent) -> Result<Value, CodecError> {
     let json = serde_json::from_slice(&event.payload);
     json.map_err(|error| unreadable(event, PayloadError::Malformed(error)))
@@ -382,6 +436,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_edit_keeps_personal_values_where_they_are_or_leaves_them_out() {
+        let person = Uuid::from_u128(1);
+        let sealed = |text: &str| json!({SUBJECT: person, SEALED: text});
+        let original = json!({"name": sealed("a"), "phones": [sealed("b"), sealed("c")], "n": 1});
+        let kept =
+            |edited: Value| kept_personal(&original, &edited).map_err(|refused| refused.path);
+        let all = Ok(vec![SubjectId(person)]);
+        assert_eq!(kept(original.clone()), all);
+        let less = json!({"phones": [sealed("b")], "name": null, "n": "2", "more": {"x": [1]}});
+        assert_eq!(kept(less), all);
+        assert_eq!(kept(json!({"n": 2})), Ok(vec![]));
+        for (edited, path) in [
+            (json!({"name": sealed("b")}), "name"),
+            (json!({"name": "Ann"}), "name"),
+            (json!({"name": {"value": "Ann"}}), "name"),
+            (json!({"name": {SUBJECT: person, VALUE: "Ann"}}), "name"),
+            (json!({"name": {SUBJECT: person, ERASED: true}}), "name"),
+            (json!({"nick": sealed("a")}), "nick"),
+            (json!({"phones": [sealed("c")]}), "phones[0]"),
+            (json!({"phones": [null, {"of": sealed("c")}]}), "phones[1]"),
+            (json!({"more": [{"deep": {SUBJECT: person}}]}), "more[0].deep"),
+            (sealed("a"), "."),
+        ] {
+            assert_eq!(kept(edited.clone()), Err(path.to_owned()), "{edited}");
+        }
+    }
 
     #[test]
     fn a_sealed_value_that_is_no_text_is_found_out_and_not_read_as_erased() {

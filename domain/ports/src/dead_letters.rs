@@ -46,6 +46,41 @@ pub trait DeadLetters: Send + Sync {
         pace: RetryPace,
         by: Arc<str>,
     ) -> Result<u64, ReadModelError>;
+
+    /// Keeps letters of active generations from being tried while somebody decides about their
+    /// events; answers which of them stand as named, with nothing of their own event applied yet,
+    /// and are held by nobody else.
+    ///
+    /// Durable before it is answered. Whoever holds a letter holds it in every generation of the
+    /// projection, and the revision of each is moved: no commit passes that was folded before. Other
+    /// orders to try it wait for the end of the hold; when that comes by itself, it is tried then,
+    /// so that a decision which was stored just before its writer died takes effect.
+    async fn hold(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+    ) -> Result<Vec<LetterId>, ReadModelError>;
+
+    /// Ends a hold and has its letters tried, in every generation that has their streams parked at
+    /// the same events; moves the revision of every generation of the projection. Answers how many
+    /// stand as named and were still held so.
+    async fn release(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+        pace: RetryPace,
+    ) -> Result<u64, ReadModelError>;
+}
+
+/// Who keeps letters from being tried, and for how long; ended by whoever names it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Who.
+    pub by: Arc<str>,
+    /// From when on; what was held until then is free.
+    pub at: DateTime<Utc>,
+    /// Until when.
+    pub until: DateTime<Utc>,
 }
 
 /// Names a letter; the same stream parked at another event is another letter.
@@ -89,18 +124,18 @@ pub struct DeadLetter {
     pub done_through: StreamVersion,
     /// How many later events wait behind it.
     pub waiting: u64,
-    /// From when on it is to be tried again.
+    /// From when on it is to be tried again; not before a [hold](DeadLetters::hold) ends.
     pub retry_at: Option<DateTime<Utc>>,
-    /// Who ordered the last retry.
+    /// Who ordered the last retry, or holds it.
     pub retry_by: Option<Arc<str>>,
 }
 
 /// What kind of failure parked a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// The event does not fit what the handler knows.
+    /// The event does not fit what the handler knows: trying it again gives the same.
     Permanent,
-    /// The handler panicked.
+    /// The handler panicked, which may pass: the process may have been what was wrong.
     Panic,
 }
 
@@ -162,6 +197,8 @@ pub enum Tried {
         error: Arc<str>,
         /// What kind of failure it is.
         fault: Fault,
+        /// From when on it is tried again by itself; none if a person is to order that.
+        retry_at: Option<DateTime<Utc>>,
     },
     /// A later event of the stream fails: this letter takes the place of the one before.
     FailedLater(DeadLetter),

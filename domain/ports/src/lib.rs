@@ -15,6 +15,7 @@ mod event_store;
 mod geometry;
 mod intake;
 mod key_vault;
+mod letter_decisions;
 mod log;
 mod master_key;
 mod publisher;
@@ -26,10 +27,12 @@ mod search_words;
 mod snapshots;
 
 pub use clock::{Clock, SystemClock};
-pub use codec::{CodecError, EncodedPayload, EventCodec, SealedText, SubjectKeys};
+pub use codec::{
+    ChangedPersonal, CodecError, EncodedPayload, EventCodec, SealedText, SubjectKeys, kept_personal,
+};
 pub use dead_letters::{
-    DeadLetter, DeadLetters, Fault, LetterChange, LetterFilter, LetterGroup, LetterId, RetryPace,
-    Tried,
+    DeadLetter, DeadLetters, Fault, Hold, LetterChange, LetterFilter, LetterGroup, LetterId,
+    RetryPace, Tried,
 };
 pub use event_store::{
     AppendError, AppendRequest, Appended, Boundary, EventFilter, EventPage, EventStore,
@@ -40,6 +43,9 @@ pub use intake::{
     Intake, IntakeStep, MessageId, RefusedFilter, RefusedItem, SourcePartition, Taken,
 };
 pub use key_vault::{KeyVault, KeyedHash, SubjectKey, VaultError};
+pub use letter_decisions::{
+    EventPlace, LetterDecision, LetterDiscarded, LetterEdited, LettersRetried,
+};
 pub use log::{
     CommandId, EventId, ExpectedVersion, Fingerprint, GlobalPosition, InvalidName, LogName,
     PayloadCodec, StreamId, StreamVersion, Tag,

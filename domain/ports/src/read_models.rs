@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 pub use reading::{Nulls, Part, Reading, Term, Test, index_in_order, usable_filters};
 
-use crate::{DeadLetters, GlobalPosition, LetterChange, StoreFailure, StreamId};
+use crate::{DeadLetters, GlobalPosition, LetterChange, StoreFailure, StreamId, StreamVersion};
 
 /// Keeps read models, and the dead letters of what fills them; its contract runs in
 /// `tests/contract`.
@@ -80,6 +80,18 @@ pub trait ReadModels: DeadLetters {
     ///   readers have been given another generation: a commit to this one would be seen by nobody.
     ///   [`ReadModelError::LetterMoved`] if a letter is not there, or there already.
     async fn commit(&self, commit: Commit) -> Result<(), ReadModelError>;
+
+    /// Notes up to which version of its stream of decisions
+    /// ([`LetterDecision`](crate::LetterDecision)) a generation is filled from here on; answers where
+    /// it stands then, another revision.
+    ///
+    /// - Errors: as [`commit`](Self::commit).
+    async fn obey(
+        &self,
+        generation: GenerationId,
+        from: Mark,
+        decided: StreamVersion,
+    ) -> Result<Mark, ReadModelError>;
 
     /// Queries a table of a projection's active generation; never waits for a writer.
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError>;
@@ -287,6 +299,8 @@ pub struct Generation {
     pub checkpoint: GlobalPosition,
     /// How often letters were changed, or retries ordered, without moving the checkpoint.
     pub revision: u64,
+    /// Up to which version of its stream of decisions it is [filled](ReadModels::obey).
+    pub decided: StreamVersion,
 }
 
 impl Generation {

@@ -1,5 +1,7 @@
 //! What becomes of events that cannot be handled.
 
+mod decisions;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -229,9 +231,11 @@ async fn a_poisoned_event_delays_only_its_stream_and_a_retry_puts_it_right() {
 
         // Still poisoned: it fails again, is counted and stays in its place.
         order_all(&*models).await;
-        until(&*models, |letters| letters[0].attempts == 3).await;
+        until(&*models, |letters| letters[0].attempts >= 3).await;
         let again = parked(&*models).await.remove(0);
-        assert_eq!((again.waiting, again.retry_at), (21, None));
+        assert_eq!(again.waiting, 21);
+        // What panics may pass, and is tried again by itself.
+        assert_eq!(again.retry_at.is_some(), fault == Fault::Panic, "{again:?}");
         assert_eq!(again.retry_by.as_deref(), Some("test"));
         let failed = projections.try_letter(&again.id).await.unwrap();
         assert!(matches!(failed, Some(Tried::Failed { .. })), "{failed:?}");
@@ -249,6 +253,65 @@ async fn a_poisoned_event_delays_only_its_stream_and_a_retry_puts_it_right() {
         let generations = models.generations("shelves").await.unwrap();
         assert_eq!(generations.len(), 1, "nothing is left of a comparison: {generations:?}");
     }
+}
+
+/// Who watches says what is parked, and hears when it is put right.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_do_the_work_says_what_is_parked() {
+    let shop = Shop::new();
+    let log = shop.log().await;
+    let models = shop.models().await;
+    let events = rounds(5);
+    let position = append_each(&*log, &events).await;
+    let poisons: Poisons = Arc::new(Mutex::new([(8, Poison::Refused)].into()));
+    let working = picky::<1>(log.clone(), models.clone(), &poisons);
+    working.start();
+    working.wait_for("shelves", position, SOON).await.unwrap().unwrap();
+    let watching = picky::<1>(log.clone(), models.clone(), &poisons);
+    watching.watch();
+    let counts = async |parked: usize| {
+        let mut live = watching.live("shelves").unwrap();
+        let counted = live.wait_for(|status| {
+            status.parked == parked && status.state == SubscriptionState::StandingBy
+        });
+        tokio::time::timeout(SOON, counted).await.expect("counted in time").unwrap();
+    };
+
+    counts(1).await;
+    poisons.lock().unwrap().clear();
+    order_all(&*models).await;
+    counts(0).await;
+    watching.stop().await;
+    working.stop().await;
+}
+
+/// A panic may pass: its event is tried again by itself, without anybody's order. What is refused
+/// waits for a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_by_itself_needs_nobody() {
+    let shop = Shop::in_memory();
+    let log = shop.log().await;
+    let models = shop.models().await;
+    let events = rounds(5);
+    let position = append_each(&*log, &events[..10]).await;
+    let poisons: Poisons = Arc::default();
+    let projections = picky::<1>(log.clone(), models.clone(), &poisons);
+    projections.start();
+    projections.wait_for("shelves", position, SOON).await.unwrap().unwrap();
+    let bad = [(12, Poison::Panics), (13, Poison::Refused)];
+    poisons.lock().unwrap().extend(bad);
+    let position = append_each(&*log, &events[10..]).await;
+    projections.wait_for("shelves", position, SOON).await.unwrap().unwrap();
+    assert_eq!(parked(&*models).await.len(), 2);
+    poisons.lock().unwrap().clear();
+
+    until(&*models, |letters| letters.len() == 1).await;
+    let letter = parked(&*models).await.remove(0);
+    assert_eq!((letter.id.position, letter.attempts), (GlobalPosition(13), 1));
+    assert_eq!((letter.retry_at, letter.retry_by), (None, None));
+    order_all(&*models).await;
+    all_shown(&*models, &events).await;
+    projections.stop().await;
 }
 
 /// A payload that the program cannot read parks its stream; the error quotes nothing of it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use freehold_ports::{
     Column, ColumnKind, Commit, DeadLetter, EventId, Fault, Generation, GenerationId,
-    GlobalPosition, LetterChange, LetterFilter, LetterId, LogName, Mark, ReadModelError,
+    GlobalPosition, Hold, LetterChange, LetterFilter, LetterId, LogName, Mark, ReadModelError,
     ReadModels, RetryPace, Row, RowChange, StreamId, StreamVersion, Table, TableChanges, Tried,
     Value,
 };
@@ -25,6 +25,7 @@ macro_rules! dead_letters_suite {
                 a_letter_is_stored_as_it_was_parked,
                 a_stream_is_parked_once_in_a_generation,
                 what_waits_is_counted,
+                a_page_may_park_and_count_for_thousands_of_streams,
                 letters_that_move_no_checkpoint_move_the_revision,
                 a_letter_becomes_what_trying_it_again_said,
                 what_is_tried_must_stand_as_named,
@@ -32,6 +33,10 @@ macro_rules! dead_letters_suite {
                 an_order_names_letters_as_they_stand,
                 a_retired_generation_takes_no_orders,
                 orders_at_the_same_time_are_all_kept,
+                who_holds_a_letter_holds_it_in_every_generation,
+                a_hold_ends_by_itself_or_with_an_order,
+                what_is_applied_or_not_shown_is_not_held,
+                a_generation_notes_what_it_obeys,
                 letters_are_gone_with_their_generation,
                 lists_show_what_readers_miss,
                 a_generation_that_lacks_what_readers_see_is_not_activated,
@@ -203,6 +208,33 @@ pub async fn what_waits_is_counted(store: Arc<dyn ReadModels>) {
     assert_eq!(parked(store, &home).await[0].waiting, 42);
 }
 
+/// In one commit, which stores nothing where one of them is not as the writer believed.
+pub async fn a_page_may_park_and_count_for_thousands_of_streams(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let home = building(store).await;
+    let names: Vec<String> = (0..5_000).map(|number| format!("{number:04}")).collect();
+    let parks = names.iter().map(|name| LetterChange::Park(letter(&home, name, 7))).collect();
+    change(store, &home, at(9), parks).await.unwrap();
+    let waits = |names: &[String]| {
+        let wait = |name: &String| LetterChange::Wait { stream: stream(name), events: 2 };
+        names.iter().map(wait).collect::<Vec<_>>()
+    };
+
+    change(store, &home, at(10), waits(&names)).await.unwrap();
+
+    let letters = parked(store, &home).await;
+    assert_eq!(letters.len(), 5_000);
+    assert!(letters.iter().all(|letter| letter.waiting == 2));
+    let beside = waits(&[&names[..], &["nobody".to_owned()]].concat());
+    let again = [waits(&names[1..]), vec![LetterChange::Park(letter(&home, "0000", 8))]].concat();
+    for wrong in [beside, again] {
+        let refused = change(store, &home, at(11), wrong).await;
+        assert!(matches!(refused, Err(ReadModelError::LetterMoved { .. })), "{refused:?}");
+    }
+    assert_eq!(parked(store, &home).await, letters);
+    assert_eq!(mark(store, &home).await.position, at(10));
+}
+
 /// A commit that was folded while a stream was still parked stores nothing after its retry, though
 /// the checkpoint is the same.
 pub async fn letters_that_move_no_checkpoint_move_the_revision(store: Arc<dyn ReadModels>) {
@@ -254,16 +286,21 @@ pub async fn a_letter_becomes_what_trying_it_again_said(store: Arc<dyn ReadModel
     };
     assert_eq!(parked(store, &home).await, vec![half_way.clone()]);
 
-    let failed = Tried::Failed { error: "worse".into(), fault: Fault::Panic };
+    let next = Some(moment(500));
+    let failed = Tried::Failed { error: "worse".into(), fault: Fault::Panic, retry_at: next };
     change(store, &home, at(90), vec![tried(&ordered, failed)]).await.unwrap();
     let again = DeadLetter {
         error: "worse".into(),
         fault: Fault::Panic,
         attempts: 3,
-        retry_at: None,
+        retry_at: next,
         ..half_way
     };
-    assert_eq!(parked(store, &home).await, [again]);
+    assert_eq!(parked(store, &home).await, std::slice::from_ref(&again));
+    let failed = Tried::Failed { error: "worse".into(), fault: Fault::Panic, retry_at: None };
+    change(store, &home, at(90), vec![tried(&ordered, failed)]).await.unwrap();
+    let given_up = DeadLetter { attempts: 4, retry_at: None, ..again };
+    assert_eq!(parked(store, &home).await, [given_up]);
 
     let later = letter(&home, "1", 30);
     let failed_later = Tried::FailedLater(later.clone());
@@ -286,7 +323,7 @@ pub async fn what_is_tried_must_stand_as_named(store: Arc<dyn ReadModels>) {
         for outcome in [
             Tried::Resolved,
             Tried::Onwards { done_through: StreamVersion(8), waiting: 5 },
-            Tried::Failed { error: "worse".into(), fault: Fault::Panic },
+            Tried::Failed { error: "worse".into(), fault: Fault::Panic, retry_at: None },
             Tried::FailedLater(letter(&home, "3", 9)),
         ] {
             let letters = vec![tried(&wrong, outcome)];
@@ -307,7 +344,8 @@ pub async fn an_order_between_fold_and_commit_wins(store: Arc<dyn ReadModels>) {
     let letter = letter(&home, "1", 7);
     change(store, &home, at(9), vec![LetterChange::Park(letter.clone())]).await.unwrap();
     let before = mark(store, &home).await;
-    let failed = Tried::Failed { error: "again".into(), fault: Fault::Permanent };
+    let fault = Fault::Permanent;
+    let failed = Tried::Failed { error: "again".into(), fault, retry_at: None };
     let letters = vec![tried(&letter, failed)];
     let folded = Commit { letters, ..Commit::moving(home.clone(), before, at(9), Vec::new()) };
 
@@ -386,6 +424,118 @@ pub async fn orders_at_the_same_time_are_all_kept(store: Arc<dyn ReadModels>) {
         assert_eq!(letter.retry_by.as_deref(), Some(letter.id.stream.as_str()));
     }
     assert_eq!(mark(&*store, &home).await, Mark { revision: before.revision + 32, ..before });
+}
+
+fn hold(by: &str, from: i64, until: i64) -> Hold {
+    Hold { by: by.into(), at: moment(from), until: moment(until) }
+}
+
+/// An active generation and one beside it, both with a letter of stream 1 at 7, and of stream 2 at
+/// 8 in the active one.
+async fn both_parked(store: &dyn ReadModels) -> (GenerationId, GenerationId) {
+    let (home, beside) = (building(store).await, building(store).await);
+    for (generation, parked) in [(&home, &[("1", 7), ("2", 8)][..]), (&beside, &[("1", 7)])] {
+        let parks = parked.iter().map(|(name, at)| letter(generation, name, *at));
+        let parks = parks.map(LetterChange::Park).collect();
+        change(store, generation, at(9), parks).await.unwrap();
+    }
+    store.activate(home.clone()).await.unwrap();
+    (home, beside)
+}
+
+/// When letters are tried, and by whose order.
+async fn tries(store: &dyn ReadModels, of: &GenerationId) -> Vec<(Option<DateTime<Utc>>, String)> {
+    let letters = parked(store, of).await;
+    let by = |letter: &DeadLetter| letter.retry_by.as_deref().unwrap_or_default().to_owned();
+    letters.iter().map(|letter| (letter.retry_at, by(letter))).collect()
+}
+
+/// A second person gets nothing, a page folded before is refused, and other orders wait.
+pub async fn who_holds_a_letter_holds_it_in_every_generation(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let id = letter(&home, "1", 7).id;
+    let marks = [mark(store, &home).await, mark(store, &beside).await];
+
+    let held = store.hold(vec![id.clone()], hold("ann", 0, 60)).await.unwrap();
+    assert_eq!(held, std::slice::from_ref(&id));
+    let second = store.hold(vec![id.clone()], hold("bob", 59, 90)).await.unwrap();
+    assert_eq!(second, []);
+
+    for (generation, before) in [&home, &beside].into_iter().zip(marks) {
+        let after = mark(store, generation).await;
+        assert_eq!(after, Mark { revision: before.revision + 1, ..before });
+        let page = Commit::moving(generation.clone(), before, at(20), row(1, 1));
+        let refused = store.commit(page).await;
+        assert!(matches!(refused, Err(ReadModelError::CheckpointMoved { .. })), "{refused:?}");
+        assert_eq!(tries(store, generation).await[0], (Some(moment(60)), "ann".to_owned()));
+    }
+    let soon = RetryPace { first_at: moment(5), every: Duration::ZERO };
+    let other = letter(&home, "2", 8).id;
+    store.order_retry(vec![other, id.clone()], soon, "cli:eve".into()).await.unwrap();
+    let eve = "cli:eve".to_owned();
+    let expected = [(Some(moment(60)), eve.clone()), (Some(moment(5)), eve)];
+    assert_eq!(tries(store, &home).await, expected, "an order waits for the end of the hold");
+    assert_eq!(store.release(vec![id], hold("ann", 0, 60), soon).await.unwrap(), 1);
+    assert_eq!(tries(store, &home).await[0], (Some(moment(5)), "ann".to_owned()));
+}
+
+/// A hold that is over can be taken by others, and then no longer ended by who had it.
+pub async fn a_hold_ends_by_itself_or_with_an_order(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let ids = vec![letter(&home, "1", 7).id, letter(&home, "2", 8).id];
+    let (ann, bob) = (hold("ann", 0, 60), hold("bob", 60, 120));
+    assert_eq!(store.hold(ids.clone(), ann.clone()).await.unwrap(), ids);
+    assert_eq!(store.hold(ids.clone(), bob.clone()).await.unwrap(), ids);
+
+    assert_eq!(store.release(ids.clone(), ann, pace()).await.unwrap(), 0);
+    assert_eq!(tries(store, &home).await[0], (Some(moment(120)), "bob".to_owned()));
+    let before = mark(store, &beside).await;
+    assert_eq!(store.release(ids.clone(), bob, pace()).await.unwrap(), 2);
+
+    let by = "bob".to_owned();
+    let second = Some(moment(20_100));
+    let expected = [(Some(moment(100)), by.clone()), (second, by.clone())];
+    assert_eq!(tries(store, &home).await, expected);
+    assert_eq!(tries(store, &beside).await, [(Some(moment(100)), by)]);
+    assert_eq!(mark(store, &beside).await.revision, before.revision + 1);
+    assert_eq!(store.hold(ids.clone(), hold("eve", 61, 90)).await.unwrap(), ids);
+}
+
+/// Nobody decides about an event that is applied already, or is parked where nobody looks.
+pub async fn what_is_applied_or_not_shown_is_not_held(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let (one, two) = (letter(&home, "1", 7), letter(&home, "2", 8));
+    let onwards = Tried::Onwards { done_through: one.version, waiting: 3 };
+    change(store, &home, at(9), vec![tried(&one, onwards)]).await.unwrap();
+    let moved = LetterId { position: at(9), ..two.id.clone() };
+    let unseen = LetterId { generation: beside, ..two.id.clone() };
+    let before = mark(store, &home).await;
+
+    let none = store.hold(vec![one.id, moved, unseen], hold("ann", 0, 60)).await.unwrap();
+    assert_eq!(none, []);
+    assert_eq!(mark(store, &home).await, before);
+    assert_eq!(store.hold(vec![two.id.clone()], hold("ann", 0, 60)).await.unwrap(), [two.id]);
+}
+
+/// From a mark on, which then is another one.
+pub async fn a_generation_notes_what_it_obeys(store: Arc<dyn ReadModels>) {
+    let store = &*store;
+    let (home, beside) = both_parked(store).await;
+    let from = mark(store, &home).await;
+    assert_eq!(generation(store, &home).await.decided, StreamVersion(0));
+
+    let to = store.obey(home.clone(), from, StreamVersion(3)).await.unwrap();
+
+    assert_eq!(to, Mark { revision: from.revision + 1, ..from });
+    assert_eq!(mark(store, &home).await, to);
+    assert_eq!(generation(store, &home).await.decided, StreamVersion(3));
+    assert_eq!(generation(store, &beside).await.decided, StreamVersion(0));
+    let stale = store.obey(home.clone(), from, StreamVersion(4)).await;
+    assert!(matches!(stale, Err(ReadModelError::CheckpointMoved { .. })), "{stale:?}");
+    assert_eq!(generation(store, &home).await.decided, StreamVersion(3));
 }
 
 /// Nothing of a dropped generation is left, and nothing of others goes with it.

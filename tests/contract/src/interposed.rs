@@ -9,9 +9,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use freehold_ports::{
     AppendError, AppendRequest, Appended, CommandId, Commit, DeadLetter, DeadLetters, EventFilter,
-    EventPage, EventStore, Filter, Fingerprint, Generation, GenerationId, GlobalPosition, Key,
-    LetterFilter, LetterGroup, LetterId, LogName, Page, Query, ReadError, ReadModelError,
-    ReadModels, RecordedEvent, RetryPace, Row, StreamId, StreamVersion, Table, Tag, TaggedEvent,
+    EventPage, EventStore, Filter, Fingerprint, Generation, GenerationId, GlobalPosition, Hold,
+    Key, LetterFilter, LetterGroup, LetterId, LogName, Mark, Page, Query, ReadError,
+    ReadModelError, ReadModels, RecordedEvent, RetryPace, Row, StreamId, StreamVersion, Table, Tag,
+    TaggedEvent,
 };
 use tokio::sync::watch;
 
@@ -162,6 +163,16 @@ pub trait InterposedModels: Send + Sync {
         self.behind().commit(commit).await
     }
 
+    /// As [`DeadLetters::release`].
+    async fn release(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+        pace: RetryPace,
+    ) -> Result<u64, ReadModelError> {
+        self.behind().release(letters, hold, pace).await
+    }
+
     /// As [`ReadModels::query`].
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {
         self.behind().query(projection, query).await
@@ -208,6 +219,23 @@ impl<T: InterposedModels> DeadLetters for Interposed<T> {
     ) -> Result<u64, ReadModelError> {
         self.0.behind().order_retry(letters, pace, by).await
     }
+
+    async fn hold(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+    ) -> Result<Vec<LetterId>, ReadModelError> {
+        self.0.behind().hold(letters, hold).await
+    }
+
+    async fn release(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+        pace: RetryPace,
+    ) -> Result<u64, ReadModelError> {
+        self.0.release(letters, hold, pace).await
+    }
 }
 
 #[async_trait]
@@ -252,6 +280,15 @@ impl<T: InterposedModels> ReadModels for Interposed<T> {
 
     async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
         self.0.commit(commit).await
+    }
+
+    async fn obey(
+        &self,
+        generation: GenerationId,
+        from: Mark,
+        decided: StreamVersion,
+    ) -> Result<Mark, ReadModelError> {
+        self.0.behind().obey(generation, from, decided).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {

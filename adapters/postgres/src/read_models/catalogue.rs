@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use freehold_ports::{
-    Generation, GenerationId, GenerationState, GlobalPosition, Mark, ReadModelError, Table,
+    Generation, GenerationId, GenerationState, GlobalPosition, Mark, ReadModelError, StreamVersion,
+    Table,
 };
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Executor, Postgres};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::{Executor, Postgres, Row as _};
 use tracing::{debug, warn};
 
 use super::schema::{self, PhysicalTable};
@@ -26,8 +27,8 @@ pub(super) async fn generations(
     pool: &PgPool,
     projection: &str,
 ) -> Result<Vec<Generation>, ReadModelError> {
-    let rows: Vec<(i64, i64, String, i64, i64)> = sqlx::query_as(
-        "SELECT number, version, state, checkpoint, revision FROM generation
+    let rows = sqlx::query(
+        "SELECT number, version, state, checkpoint, revision, decided FROM generation
          WHERE projection = $1 ORDER BY number",
     )
     .bind(projection)
@@ -35,19 +36,23 @@ pub(super) async fn generations(
     .await
     .map_err(unavailable)?;
     let projection: Arc<str> = Arc::from(projection);
-    let generation =
-        |(number, version, state, checkpoint, revision): (i64, i64, String, i64, i64)| Generation {
-            id: GenerationId { projection: projection.clone(), number: number as u32 },
-            version: version as u32,
-            state: match &*state {
+    let generation = |row: PgRow| {
+        let number = |place| row.try_get::<i64, _>(place);
+        Ok(Generation {
+            id: GenerationId { projection: projection.clone(), number: number(0)? as u32 },
+            version: number(1)? as u32,
+            state: match row.try_get(2)? {
                 "active" => GenerationState::Active,
                 "retired" => GenerationState::Retired,
                 _ => GenerationState::Building,
             },
-            checkpoint: GlobalPosition(checkpoint as u64),
-            revision: revision as u64,
-        };
-    Ok(rows.into_iter().map(generation).collect())
+            checkpoint: GlobalPosition(number(3)? as u64),
+            revision: number(4)? as u64,
+            decided: StreamVersion(number(5)? as u64),
+        })
+    };
+    let generations: Result<_, sqlx::Error> = rows.into_iter().map(generation).collect();
+    generations.map_err(unavailable)
 }
 
 /// The number and the checkpoint of the generation that answers queries.
@@ -129,6 +134,27 @@ pub(super) async fn move_mark(
             ReadModelError::CheckpointMoved { generation, expected: from, actual }
         }
     })
+}
+
+/// Notes up to which decision a generation is filled from a mark on.
+pub(super) async fn obey(
+    pool: &PgPool,
+    generation: &GenerationId,
+    from: Mark,
+    decided: StreamVersion,
+) -> Result<Mark, ReadModelError> {
+    let to = Mark { revision: from.revision + 1, ..from };
+    let mut transaction = pool.begin().await.map_err(unavailable)?;
+    move_mark(&mut transaction, generation, from, to).await?;
+    sqlx::query("UPDATE generation SET decided = $3 WHERE projection = $1 AND number = $2")
+        .bind(&*generation.projection)
+        .bind(i64::from(generation.number))
+        .bind(decided.0 as i64)
+        .execute(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+    transaction.commit().await.map_err(unavailable)?;
+    Ok(to)
 }
 
 pub(super) async fn reopen(pool: &PgPool, generation: &GenerationId) -> Result<(), ReadModelError> {

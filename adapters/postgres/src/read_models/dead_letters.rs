@@ -1,5 +1,6 @@
 //! Streams that generations have parked, in the transactions of their rows.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::unavailable;
 
 const COLUMNS: &str = "projection, number, stream, position, log, version, event_id::text,
     event_type, recorded_at, error, fault, attempts, parked_at, tried_at, done_through, waiting,
-    retry_at, retry_by";
+    CASE WHEN held_until > retry_at THEN held_until ELSE retry_at END, retry_by";
 
 /// Letters of active generations that a filter's four conditions let through.
 const SHOWN: &str = "dead_letter
@@ -25,31 +26,86 @@ const SHOWN: &str = "dead_letter
     WHERE ($1::text IS NULL OR projection = $1) AND ($2::text IS NULL OR stream = $2)
       AND ($3::text IS NULL OR event_type = $3) AND ($4::text IS NULL OR strpos(error, $4) > 0)";
 
-/// Writes what a commit does to letters; its mark has been moved before.
+/// Writes what a commit does to letters; its mark has been moved before. What a page parks and what
+/// waits is one statement each, whatever the number of streams: others wait for the generation.
 pub(super) async fn change(
     connection: &mut PgConnection,
     generation: &GenerationId,
     changes: &[LetterChange],
 ) -> Result<(), ReadModelError> {
+    let (mut parks, mut waits, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for change in changes {
-        let (stream, changed) = match change {
-            LetterChange::Park(letter) => (&letter.id.stream, park(connection, letter).await),
-            LetterChange::Wait { stream, events } => {
-                let sql = "UPDATE dead_letter SET waiting = waiting + $4
-                    WHERE projection = $1 AND number = $2 AND stream = $3";
-                let wait = of(sql, generation, stream).bind(*events as i64);
-                (stream, changes_one(connection, wait).await)
-            }
+        match change {
+            LetterChange::Park(letter) => parks.push(letter),
+            LetterChange::Wait { stream, events } => waits.push((stream, *events as i64)),
             LetterChange::Tried { stream, position, at, outcome } => {
-                (stream, tried(connection, generation, stream, *position, *at, outcome).await)
+                others.push((stream, *position, *at, outcome));
             }
-        };
+        }
+    }
+    let moved = |stream: &StreamId| {
+        let (generation, stream) = (generation.clone(), stream.clone());
+        ReadModelError::LetterMoved { generation, stream }
+    };
+    if !parks.is_empty() {
+        let parked = park(connection, &parks).await.map_err(unavailable)?;
+        if let Some(stream) = first_lacking(parks.iter().map(|letter| &letter.id.stream), parked) {
+            return Err(moved(stream));
+        }
+    }
+    if !waits.is_empty() {
+        let counted = wait(connection, generation, &waits).await.map_err(unavailable)?;
+        if let Some(stream) = first_lacking(waits.iter().map(|(stream, _)| *stream), counted) {
+            return Err(moved(stream));
+        }
+    }
+    for (stream, position, at, outcome) in others {
+        let changed = tried(connection, generation, stream, position, at, outcome).await;
         if !changed.map_err(unavailable)? {
-            let (generation, stream) = (generation.clone(), stream.clone());
-            return Err(ReadModelError::LetterMoved { generation, stream });
+            return Err(moved(stream));
         }
     }
     Ok(())
+}
+
+/// The first of the streams that a statement did not answer, as often as it is there.
+fn first_lacking<'a>(
+    streams: impl Iterator<Item = &'a StreamId>,
+    answered: Vec<String>,
+) -> Option<&'a StreamId> {
+    let mut answered: HashSet<String> = answered.into_iter().collect();
+    let mut streams = streams;
+    streams.find(|stream| !answered.remove(stream.as_str()))
+}
+
+async fn wait(
+    connection: &mut PgConnection,
+    generation: &GenerationId,
+    waits: &[(&StreamId, i64)],
+) -> Result<Vec<String>, sqlx::Error> {
+    let (streams, events): (Vec<&str>, Vec<i64>) =
+        waits.iter().map(|(stream, events)| (stream.as_str(), *events)).unzip();
+    // Each is looked up by its key: the planner believes that a generation has one letter, and would
+    // compare every stream with every letter. Letters stay where they are, their generation is
+    // locked.
+    sqlx::query_scalar(
+        "UPDATE dead_letter AS letter SET waiting = waiting + more
+         FROM (
+             SELECT more, (
+                 SELECT ctid FROM dead_letter
+                 WHERE projection = $1 AND number = $2 AND stream = which
+             ) AS place
+             FROM unnest($3::text[], $4::bigint[]) AS waits (which, more) OFFSET 0
+         ) AS found
+         WHERE letter.ctid = found.place
+         RETURNING stream",
+    )
+    .bind(&*generation.projection)
+    .bind(i64::from(generation.number))
+    .bind(streams)
+    .bind(events)
+    .fetch_all(connection)
+    .await
 }
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -67,30 +123,57 @@ async fn changes_one(
     Ok(statement.execute(connection).await?.rows_affected() == 1)
 }
 
-async fn park(connection: &mut PgConnection, letter: &DeadLetter) -> Result<bool, sqlx::Error> {
-    let sql = "INSERT INTO dead_letter (projection, number, stream, position, log, version,
-            event_id, event_type, recorded_at, error, fault, attempts, parked_at, tried_at,
-            done_through, waiting, retry_at, retry_by)
-        VALUES ($1, $2, $3, $4, $5, $6, $7::uuid, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-            $18)
-        ON CONFLICT DO NOTHING";
-    let insert = of(sql, &letter.id.generation, &letter.id.stream)
-        .bind(letter.id.position.0 as i64)
-        .bind(letter.log.as_str())
-        .bind(letter.version.0 as i64)
-        .bind(letter.event_id.0.to_string())
-        .bind(&*letter.event_type)
-        .bind(letter.recorded_at.timestamp_micros())
-        .bind(&*letter.error)
-        .bind(letter.fault.as_str())
-        .bind(i64::from(letter.attempts))
-        .bind(letter.parked_at.timestamp_micros())
-        .bind(letter.tried_at.timestamp_micros())
-        .bind(letter.done_through.0 as i64)
-        .bind(letter.waiting as i64)
-        .bind(letter.retry_at.map(|at| at.timestamp_micros()))
-        .bind(letter.retry_by.as_deref());
-    changes_one(connection, insert).await
+/// Parks streams that are not; answers which.
+async fn park(
+    connection: &mut PgConnection,
+    letters: &[&DeadLetter],
+) -> Result<Vec<String>, sqlx::Error> {
+    let texts = |of: fn(&DeadLetter) -> &str| -> Vec<&str> {
+        letters.iter().map(|letter| of(letter)).collect()
+    };
+    let numbers = |of: fn(&DeadLetter) -> i64| -> Vec<i64> {
+        letters.iter().map(|letter| of(letter)).collect()
+    };
+    let ids: Vec<String> = letters.iter().map(|letter| letter.event_id.0.to_string()).collect();
+    let retry_at = letters.iter().map(|letter| letter.retry_at.map(|at| at.timestamp_micros()));
+    let retry_by: Vec<Option<&str>> =
+        letters.iter().map(|letter| letter.retry_by.as_deref()).collect();
+    sqlx::query_scalar(
+        "INSERT INTO dead_letter (projection, number, stream, position, log, version, event_id,
+            event_type, recorded_at, error, fault, attempts, parked_at, tried_at, done_through,
+            waiting, retry_at, retry_by)
+         SELECT projection, number, stream, position, log, version, event_id::uuid, event_type,
+            recorded_at, error, fault, attempts, parked_at, tried_at, done_through, waiting,
+            retry_at, retry_by
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[],
+            $7::text[], $8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[],
+            $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[])
+            AS letters (projection, number, stream, position, log, version, event_id, event_type,
+                recorded_at, error, fault, attempts, parked_at, tried_at, done_through, waiting,
+                retry_at, retry_by)
+         ON CONFLICT DO NOTHING
+         RETURNING stream",
+    )
+    .bind(texts(|letter| &letter.id.generation.projection))
+    .bind(numbers(|letter| i64::from(letter.id.generation.number)))
+    .bind(texts(|letter| letter.id.stream.as_str()))
+    .bind(numbers(|letter| letter.id.position.0 as i64))
+    .bind(texts(|letter| letter.log.as_str()))
+    .bind(numbers(|letter| letter.version.0 as i64))
+    .bind(ids)
+    .bind(texts(|letter| &letter.event_type))
+    .bind(numbers(|letter| letter.recorded_at.timestamp_micros()))
+    .bind(texts(|letter| &letter.error))
+    .bind(texts(|letter| letter.fault.as_str()))
+    .bind(numbers(|letter| i64::from(letter.attempts)))
+    .bind(numbers(|letter| letter.parked_at.timestamp_micros()))
+    .bind(numbers(|letter| letter.tried_at.timestamp_micros()))
+    .bind(numbers(|letter| letter.done_through.0 as i64))
+    .bind(numbers(|letter| letter.waiting as i64))
+    .bind(retry_at.collect::<Vec<Option<i64>>>())
+    .bind(retry_by)
+    .fetch_all(connection)
+    .await
 }
 
 async fn tried(
@@ -110,7 +193,8 @@ async fn tried(
         }
         Tried::FailedLater(letter) => {
             let deleted = of(delete, generation, stream).bind(position);
-            Ok(changes_one(connection, deleted).await? && park(connection, letter).await?)
+            Ok(changes_one(connection, deleted).await?
+                && !park(connection, &[letter]).await?.is_empty())
         }
         Tried::Onwards { done_through, waiting } => {
             let sql = "UPDATE dead_letter SET tried_at = $5, done_through = $6, waiting = $7
@@ -122,15 +206,16 @@ async fn tried(
                 .bind(*waiting as i64);
             changes_one(connection, update).await
         }
-        Tried::Failed { error, fault } => {
+        Tried::Failed { error, fault, retry_at } => {
             let sql = "UPDATE dead_letter
-                SET tried_at = $5, error = $6, fault = $7, attempts = attempts + 1, retry_at = NULL
+                SET tried_at = $5, error = $6, fault = $7, attempts = attempts + 1, retry_at = $8
                 WHERE projection = $1 AND number = $2 AND stream = $3 AND position = $4";
             let update = of(sql, generation, stream)
                 .bind(position)
                 .bind(at.timestamp_micros())
                 .bind(&**error)
-                .bind(fault.as_str());
+                .bind(fault.as_str())
+                .bind(retry_at.map(|at| at.timestamp_micros()));
             changes_one(connection, update).await
         }
     }

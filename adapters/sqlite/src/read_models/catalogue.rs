@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use freehold_ports::{
-    Generation, GenerationId, GenerationState, GlobalPosition, Mark, ReadModelError, Table,
+    Generation, GenerationId, GenerationState, GlobalPosition, Mark, ReadModelError, StreamVersion,
+    Table,
 };
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
@@ -22,6 +23,11 @@ const MIGRATIONS: &[Migration] = &[
         number: 5,
         each_log: false,
         sql: include_str!("../../../../migrations/sqlite/0005_dead_letters.sql"),
+    },
+    Migration {
+        number: 7,
+        each_log: false,
+        sql: include_str!("../../../../migrations/sqlite/0007_decisions_about_dead_letters.sql"),
     },
 ];
 
@@ -50,7 +56,7 @@ pub(super) fn generations(
     connection: &Connection,
     projection: &str,
 ) -> Result<Vec<Generation>, ReadModelError> {
-    let sql = "SELECT number, version, state, checkpoint, revision FROM generation
+    let sql = "SELECT number, version, state, checkpoint, revision, decided FROM generation
                WHERE projection = ?1 ORDER BY number";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
     let projection: Arc<str> = Arc::from(projection);
@@ -59,7 +65,8 @@ pub(super) fn generations(
         let state = state_named(row.get_ref(2)?.as_str()?);
         let checkpoint = position(row.get(3)?);
         let revision = row.get::<_, i64>(4)?.unsigned_abs();
-        Ok(Generation { id, version: row.get(1)?, state, checkpoint, revision })
+        let decided = StreamVersion(row.get::<_, i64>(5)?.unsigned_abs());
+        Ok(Generation { id, version: row.get(1)?, state, checkpoint, revision, decided })
     };
     let generations = statement.query_map([&projection], read).map_err(unavailable)?;
     generations.collect::<Result<_, _>>().map_err(unavailable)
@@ -271,6 +278,21 @@ pub(super) fn swap(
         })
         .map_err(unavailable)?;
     Ok(())
+}
+
+/// Notes up to which decision a generation is filled from a mark on.
+pub(super) fn obey(
+    transaction: &Transaction<'_>,
+    generation: &GenerationId,
+    from: Mark,
+    decided: StreamVersion,
+) -> Result<Mark, ReadModelError> {
+    let to = Mark { revision: from.revision + 1, ..from };
+    move_mark(transaction, generation, from, to)?;
+    let sql = "UPDATE generation SET decided = ?3 WHERE projection = ?1 AND number = ?2";
+    let values = params![generation.projection, generation.number, decided.0 as i64];
+    transaction.execute(sql, values).map_err(unavailable)?;
+    Ok(to)
 }
 
 pub(super) fn reopen(

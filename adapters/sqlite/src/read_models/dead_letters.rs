@@ -16,7 +16,7 @@ use super::unavailable;
 
 const COLUMNS: &str = "projection, number, stream, position, log, version, event_id,
     event_type, recorded_at, error, fault, attempts, parked_at, tried_at, done_through, waiting,
-    retry_at, retry_by";
+    CASE WHEN held_until > retry_at THEN held_until ELSE retry_at END, retry_by";
 
 /// Letters of active generations that a filter's four conditions let through.
 const SHOWN: &str = "dead_letter
@@ -119,11 +119,12 @@ fn tried(
             let values = params![projection, number, name, position, at, done, waiting];
             changes_one(transaction, sql, values)
         }
-        Tried::Failed { error, fault } => {
+        Tried::Failed { error, fault, retry_at } => {
             let sql = "UPDATE dead_letter
-                SET tried_at = ?5, error = ?6, fault = ?7, attempts = attempts + 1, retry_at = NULL
+                SET tried_at = ?5, error = ?6, fault = ?7, attempts = attempts + 1, retry_at = ?8
                 WHERE projection = ?1 AND number = ?2 AND stream = ?3 AND position = ?4";
-            let values = params![projection, number, name, position, at, error, fault.as_str()];
+            let (fault, next) = (fault.as_str(), retry_at.map(|at| at.timestamp_micros()));
+            let values = params![projection, number, name, position, at, error, fault, next];
             changes_one(transaction, sql, values)
         }
     }

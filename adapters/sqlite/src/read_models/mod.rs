@@ -9,6 +9,7 @@
 mod catalogue;
 mod connection;
 mod dead_letters;
+mod holds;
 mod query;
 mod schema;
 mod value;
@@ -20,8 +21,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use freehold_ports::{
-    Commit, DeadLetter, DeadLetters, Filter, Generation, GenerationId, Key, LetterFilter,
-    LetterGroup, LetterId, Page, Query, ReadModelError, ReadModels, RetryPace, Row, Table,
+    Commit, DeadLetter, DeadLetters, Filter, Generation, GenerationId, Hold, Key, LetterFilter,
+    LetterGroup, LetterId, Mark, Page, Query, ReadModelError, ReadModels, RetryPace, Row,
+    StreamVersion, Table,
 };
 
 use crate::file::OpenError;
@@ -125,6 +127,28 @@ impl DeadLetters for SqliteReadModels {
         };
         self.writer.transact_durably(order).await
     }
+
+    async fn hold(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+    ) -> Result<Vec<LetterId>, ReadModelError> {
+        let hold =
+            move |transaction: &rusqlite::Transaction<'_>| holds::hold(transaction, letters, &hold);
+        self.writer.transact_durably(hold).await
+    }
+
+    async fn release(
+        &self,
+        letters: Vec<LetterId>,
+        hold: Hold,
+        pace: RetryPace,
+    ) -> Result<u64, ReadModelError> {
+        let release = move |transaction: &rusqlite::Transaction<'_>| {
+            holds::release(transaction, &letters, &hold, pace)
+        };
+        self.writer.transact_durably(release).await
+    }
 }
 
 #[async_trait]
@@ -189,6 +213,18 @@ impl ReadModels for SqliteReadModels {
     async fn commit(&self, commit: Commit) -> Result<(), ReadModelError> {
         commit.check()?;
         self.writer.commit(commit).await
+    }
+
+    async fn obey(
+        &self,
+        generation: GenerationId,
+        from: Mark,
+        decided: StreamVersion,
+    ) -> Result<Mark, ReadModelError> {
+        let obey = move |transaction: &rusqlite::Transaction<'_>| {
+            catalogue::obey(transaction, &generation, from, decided)
+        };
+        self.writer.transact(obey).await
     }
 
     async fn query(&self, projection: &str, query: Query) -> Result<Page, ReadModelError> {

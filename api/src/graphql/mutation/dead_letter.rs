@@ -2,11 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
-use freehold_ports::{DeadLetter as Letter, LetterFilter, LetterId, RetryPace};
-use freehold_projections::{ProjectionError, Projections, models};
+use freehold_ports::{AppendError, DeadLetter as Letter, LetterFilter, LetterId, Provenance};
+use freehold_projections::{DecisionError, ProjectionError, Projections, models};
 
 use super::user_error::{UserError, UserErrorCode};
 use crate::graphql::fault::internal;
@@ -46,6 +45,53 @@ pub(crate) struct DeadLetterRetryPayload {
     user_errors: Vec<UserError>,
 }
 
+/// Has an event folded with another payload.
+#[derive(Clone, Debug, InputObject)]
+pub(crate) struct DeadLetterEditInput {
+    /// The letter whose event it is.
+    letter: ID,
+    /// The payload, JSON of the event's type and schema version. Personal values stay sealed as the
+    /// event has them, or are left out.
+    payload: String,
+    /// Why, for whoever reads the history: 1 to 1,000 characters, without names of people.
+    reason: String,
+    /// Only say what would come of it.
+    #[graphql(default)]
+    dry_run: bool,
+}
+
+/// What came of an edit.
+#[derive(Default, SimpleObject)]
+pub(crate) struct DeadLetterEditPayload {
+    /// Of a dry run: what would come of it.
+    result: Option<DeadLetterTrial>,
+    /// Why nothing was decided; empty where something was.
+    user_errors: Vec<UserError>,
+}
+
+/// Has events passed over for good.
+#[derive(Clone, Debug, InputObject)]
+pub(crate) struct DeadLetterDiscardInput {
+    /// Those of these letters, if all are there; at most 1,000.
+    letters: Option<Vec<ID>>,
+    /// Or those of all of these, as far as they still wait.
+    filter: Option<DeadLetterFilter>,
+    /// Why, for whoever reads the history: 1 to 1,000 characters, without names of people.
+    reason: String,
+    /// Only count them.
+    #[graphql(default)]
+    dry_run: bool,
+}
+
+/// What came of a discard.
+#[derive(Default, SimpleObject)]
+pub(crate) struct DeadLetterDiscardPayload {
+    /// How many events are passed over, or would be.
+    count: u32,
+    /// Why nothing was decided; empty where something was.
+    user_errors: Vec<UserError>,
+}
+
 /// What operators do to dead letters.
 #[derive(Default)]
 pub(crate) struct DeadLetterMutations;
@@ -61,27 +107,130 @@ impl DeadLetterMutations {
         require(ctx, Role::Operator)?;
         let platform = platform(ctx);
         let mut errors = Vec::new();
-        let every = pace(input.per_second, &mut errors);
+        let per_second = pace(input.per_second, &mut errors);
         let letters = selected(platform, input.letters, input.filter, &mut errors).await?;
         if !errors.is_empty() {
             return Ok(DeadLetterRetryPayload { user_errors: errors, ..Default::default() });
         }
         if input.dry_run {
-            let count = count(letters.len());
+            let count = count(letters.len() as u64);
             let results = trials(ctx, letters).await?;
             return Ok(DeadLetterRetryPayload { count, results, user_errors: Vec::new() });
         }
-        let pace = RetryPace { first_at: platform.clock.now(), every };
-        let ids = letters.into_iter().map(|letter| letter.id).collect();
-        let ordered = platform.models.order_retry(ids, pace, caller(ctx)?.actor.clone()).await;
-        let ordered = ordered.map_err(Fault::from)?;
-        let count = u32::try_from(ordered).unwrap_or(u32::MAX);
-        Ok(DeadLetterRetryPayload { count, ..Default::default() })
+        let ordered = projections(platform).retry_letters(letters, per_second, who(ctx)?).await;
+        match ordered.map_err(decision_error) {
+            Ok(ordered) => {
+                Ok(DeadLetterRetryPayload { count: count(ordered), ..Default::default() })
+            }
+            Err(Ok(error)) => {
+                Ok(DeadLetterRetryPayload { user_errors: vec![error], ..Default::default() })
+            }
+            Err(Err(fault)) => Err(fault.into()),
+        }
+    }
+
+    /// Has the event of a letter folded with another payload by its projection from now on, and the
+    /// letter tried. The event stays as it is.
+    async fn dead_letter_edit(
+        &self,
+        ctx: &Context<'_>,
+        input: DeadLetterEditInput,
+    ) -> async_graphql::Result<DeadLetterEditPayload> {
+        require(ctx, Role::Operator)?;
+        let platform = platform(ctx);
+        let DeadLetterEditInput { letter: id, payload, reason, dry_run } = input;
+        let Some(letter) = letter(platform, &id).await? else {
+            let user_errors = vec![unknown(&["letter"])];
+            return Ok(DeadLetterEditPayload { user_errors, ..Default::default() });
+        };
+        let projections = projections(platform);
+        let edited = if dry_run {
+            projections.try_edit(&letter, &payload).await.map(Some)
+        } else {
+            let who = who(ctx)?;
+            projections.edit_letter(letter.clone(), &payload, &reason, who).await.map(|()| None)
+        };
+        match edited.map_err(decision_error) {
+            Ok(tried) => {
+                let letter = DeadLetter(Arc::new(letter));
+                let result = tried.map(|tried| DeadLetterTrial::of(letter, Some(tried)));
+                Ok(DeadLetterEditPayload { result, ..Default::default() })
+            }
+            Err(Ok(error)) => {
+                Ok(DeadLetterEditPayload { user_errors: vec![error], ..Default::default() })
+            }
+            Err(Err(fault)) => Err(fault.into()),
+        }
+    }
+
+    /// Has the events of letters passed over by their projections for good, and the letters tried.
+    /// The events stay in the log.
+    async fn dead_letter_discard(
+        &self,
+        ctx: &Context<'_>,
+        input: DeadLetterDiscardInput,
+    ) -> async_graphql::Result<DeadLetterDiscardPayload> {
+        require(ctx, Role::Operator)?;
+        let platform = platform(ctx);
+        let DeadLetterDiscardInput { letters, filter, reason, dry_run } = input;
+        let mut errors = Vec::new();
+        let letters = selected(platform, letters, filter, &mut errors).await?;
+        if !errors.is_empty() {
+            return Ok(DeadLetterDiscardPayload { user_errors: errors, ..Default::default() });
+        }
+        if dry_run {
+            let count = count(letters.len() as u64);
+            return Ok(DeadLetterDiscardPayload { count, ..Default::default() });
+        }
+        let discarded = projections(platform).discard_letters(letters, &reason, who(ctx)?).await;
+        match discarded.map_err(decision_error) {
+            Ok(discarded) => {
+                Ok(DeadLetterDiscardPayload { count: count(discarded), ..Default::default() })
+            }
+            Err(Ok(error)) => {
+                Ok(DeadLetterDiscardPayload { user_errors: vec![error], ..Default::default() })
+            }
+            Err(Err(fault)) => Err(fault.into()),
+        }
     }
 }
 
-fn count(letters: usize) -> u32 {
+fn count(letters: u64) -> u32 {
     u32::try_from(letters).unwrap_or(u32::MAX)
+}
+
+/// Who decides.
+fn who(ctx: &Context<'_>) -> Result<Provenance, Fault> {
+    let caller = caller(ctx)?;
+    Ok(Provenance {
+        tenant: caller.tenant.clone(),
+        actor: caller.actor.clone(),
+        correlation_id: Some(caller.correlation_id),
+        causation_id: None,
+    })
+}
+
+/// What was asked for in vain, or what is wrong here.
+fn decision_error(refused: DecisionError) -> Result<UserError, Fault> {
+    let message = refused.to_string();
+    Ok(match refused {
+        DecisionError::Gone => error(UserErrorCode::DeadLetterUnknown, None, message),
+        DecisionError::Held => error(UserErrorCode::DeadLetterHeld, None, message),
+        DecisionError::Reason => error(UserErrorCode::ReasonInvalid, Some(&["reason"]), message),
+        DecisionError::Payload(_) | DecisionError::Append(AppendError::Invalid(_)) => {
+            error(UserErrorCode::EditInvalid, Some(&["payload"]), message)
+        }
+        DecisionError::Append(AppendError::Overloaded { retry_after }) => {
+            return Err(Fault::Overloaded(retry_after));
+        }
+        DecisionError::Append(AppendError::Fenced { .. }) => return Err(Fault::Fenced),
+        DecisionError::Append(error) => {
+            tracing::warn!(%error, "nothing was decided about a dead letter");
+            return Err(Fault::Unavailable);
+        }
+        DecisionError::Codec(error) => return Err(error.into()),
+        DecisionError::Projection(error) => return Err(failed(error)),
+    })
 }
 
 /// Something that is wrong with an input.
@@ -90,17 +239,14 @@ fn error(code: UserErrorCode, field: Option<&[&str]>, message: impl Into<String>
     UserError { code, field: field.map(path), message: message.into(), ..UserError::default() }
 }
 
-/// How much later each letter is tried than the one before.
-fn pace(per_second: Option<i32>, errors: &mut Vec<UserError>) -> Duration {
-    let Some(asked) = per_second else { return Duration::ZERO };
-    match u32::try_from(asked).ok().and_then(NonZeroU32::new) {
-        Some(rate) => Duration::from_secs(1) / rate.get(),
-        None => {
-            let message = "must be at least 1; leave it out for one after the other";
-            errors.push(error(UserErrorCode::OutOfRange, Some(&["perSecond"]), message));
-            Duration::ZERO
-        }
+/// How many letters a second are tried.
+fn pace(per_second: Option<i32>, errors: &mut Vec<UserError>) -> Option<NonZeroU32> {
+    let rate = u32::try_from(per_second?).ok().and_then(NonZeroU32::new);
+    if rate.is_none() {
+        let message = "must be at least 1; leave it out for one after the other";
+        errors.push(error(UserErrorCode::OutOfRange, Some(&["perSecond"]), message));
     }
+    rate
 }
 
 /// The letters that an input means, all of those it names.
@@ -196,7 +342,7 @@ async fn trials(ctx: &Context<'_>, letters: Vec<Letter>) -> Result<Vec<DeadLette
 }
 
 /// The engine of this process, or one that folds for a dry run alone.
-fn projections(platform: &Platform) -> Arc<Projections> {
+pub(crate) fn projections(platform: &Platform) -> Arc<Projections> {
     platform.projections.clone().unwrap_or_else(|| {
         let Platform { store, models, codec, clock, .. } = platform.clone();
         Arc::new(models::all(Projections::new(store, models, codec, clock)))
@@ -204,7 +350,7 @@ fn projections(platform: &Platform) -> Arc<Projections> {
 }
 
 /// A failure of the engine; what it says goes to the log.
-fn failed(error: ProjectionError) -> Fault {
+pub(crate) fn failed(error: ProjectionError) -> Fault {
     match error {
         ProjectionError::ReadModels(error) => error.into(),
         ProjectionError::Stopped(_) => {

@@ -8,7 +8,7 @@
 //! decided. To add one: a few lines in the file of its concept, and its case in the tests.
 
 mod catalogue;
-mod dead_letter;
+pub(crate) mod dead_letter;
 mod enums;
 mod erasure;
 mod form;

@@ -128,7 +128,9 @@ pub(crate) enum UserErrorCode {
     UserSuspended,
 
     // Of dead letters.
+    DeadLetterHeld,
     DeadLetterUnknown,
+    EditInvalid,
     NothingSelected,
 }
 

@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use freehold_ports as ports;
-use freehold_ports::{GenerationId, GlobalPosition, LetterFilter, LetterId, Tried};
+use freehold_ports::{GenerationId, GlobalPosition, LetterDecision, LetterFilter, LetterId, Tried};
+use freehold_projections::RecordedDecision;
 
 use super::event::{Event, LogName, long};
 use crate::graphql::query::events::event_at;
@@ -116,7 +117,7 @@ impl DeadLetter {
         long(self.0.waiting)
     }
 
-    /// From when on it is to be tried again; null where nobody ordered it.
+    /// From when on it is to be tried again; null where a person is to order that.
     async fn retry_at(&self) -> Option<DateTime<Utc>> {
         self.0.retry_at
     }
@@ -261,6 +262,84 @@ impl DeadLetterTrial {
         let (position, error) = (position.map(Position), error.map(|error| error.to_string()));
         Self { letter, outcome, position, error }
     }
+}
+
+/// What somebody decided about events that a projection could not handle.
+#[derive(Clone)]
+pub(crate) struct DeadLetterDecision(pub(crate) Arc<RecordedDecision>);
+
+/// What somebody decided about events that a projection could not handle. Decisions are events of
+/// the log, in the stream `subscription-<projection>`.
+#[Object]
+impl DeadLetterDecision {
+    /// Its place among the decisions about events of the projection.
+    async fn number(&self) -> Long {
+        long(self.0.version.0)
+    }
+
+    /// What was decided.
+    async fn action(&self) -> DeadLetterAction {
+        match self.0.decision {
+            LetterDecision::LetterEdited(_) => DeadLetterAction::Edited,
+            LetterDecision::LetterDiscarded(_) => DeadLetterAction::Discarded,
+            LetterDecision::LettersRetried(_) => DeadLetterAction::Retried,
+        }
+    }
+
+    /// Who decided.
+    async fn actor(&self) -> &str {
+        &self.0.provenance.actor
+    }
+
+    /// When.
+    async fn recorded_at(&self) -> DateTime<Utc> {
+        self.0.recorded_at
+    }
+
+    /// Why; null for a retry.
+    async fn reason(&self) -> Option<&str> {
+        match &self.0.decision {
+            LetterDecision::LetterEdited(edited) => Some(&edited.reason),
+            LetterDecision::LetterDiscarded(discarded) => Some(&discarded.reason),
+            LetterDecision::LettersRetried(_) => None,
+        }
+    }
+
+    /// The payload of an edit, personal values sealed; null where the event is another tenant's.
+    async fn payload(&self, ctx: &Context<'_>) -> Result<Option<&str>, Fault> {
+        let LetterDecision::LetterEdited(edited) = &self.0.decision else { return Ok(None) };
+        let is_own = caller(ctx)?.tenant == self.0.provenance.tenant;
+        Ok(is_own.then_some(&*edited.payload))
+    }
+
+    /// The events that it is about.
+    async fn events(&self) -> Vec<DeadLetterEvent> {
+        let events = self.0.decision.events().iter().map(|event| DeadLetterEvent {
+            stream: event.stream.to_string(),
+            version: long(event.version.0),
+        });
+        events.collect()
+    }
+}
+
+/// What somebody decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(crate) enum DeadLetterAction {
+    /// The event is folded with another payload.
+    Edited,
+    /// The event is passed over.
+    Discarded,
+    /// Letters were to be tried again.
+    Retried,
+}
+
+/// The place of an event that something was decided about.
+#[derive(Clone, Debug, SimpleObject)]
+pub(crate) struct DeadLetterEvent {
+    /// Its stream.
+    stream: String,
+    /// Its place in the stream.
+    version: Long,
 }
 
 #[cfg(test)]

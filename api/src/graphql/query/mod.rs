@@ -16,7 +16,7 @@ use freehold_projections::models::property::PropertyRow;
 use freehold_projections::{ColumnValue as _, TypedRow as _, query};
 use futures_util::future::try_join_all;
 
-use self::dead_letters::{DeadLetters, dead_letters};
+use self::dead_letters::{DeadLetterDecisions, DeadLetters, dead_letter_decisions, dead_letters};
 use self::events::{Events, Wanted};
 use self::listings::ListingOrder;
 use self::market::MarketStatisticsFilter;
@@ -24,6 +24,7 @@ use super::connection::{Cursor, Selection, Total, Window, connection, page_size}
 use super::filter::{self, ListingFilter, Unnamed};
 use super::freshness::fresh;
 use super::limits::weight;
+use super::mutation::dead_letter::projections;
 use super::objects::dead_letter::{DeadLetterFilter, DeadLetterGroup};
 use super::objects::event::{Event, LogName};
 use super::objects::listing::{Listing, Listings};
@@ -243,6 +244,24 @@ impl Query {
         let filter = filter.unwrap_or_default().port()?;
         let groups = platform(ctx).models.letter_groups(filter).await.map_err(Fault::from)?;
         Ok(groups.into_iter().map(Into::into).collect())
+    }
+
+    /// Who decided what about events that a projection could not handle, oldest first. For operators.
+    #[graphql(complexity = "weight(first, None, child_complexity)")]
+    async fn dead_letter_decisions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The projection.")] subscription: String,
+        #[graphql(desc = "Only about events of this stream.")] stream: Option<String>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> async_graphql::Result<DeadLetterDecisions> {
+        require(ctx, Role::Operator)?;
+        let first = page_size(ctx, "first", first)?;
+        let bad_stream = |_| Fault::input("stream", "send a stream such as property-<uuid>");
+        let stream = stream.map(|name| name.parse()).transpose().map_err(bad_stream)?;
+        let projections = projections(platform(ctx));
+        Ok(dead_letter_decisions(&projections, &subscription, stream, first, after).await?)
     }
 }
 

@@ -131,6 +131,10 @@ async fn only_operators_see_letters_and_do_something_to_them() {
         "{ deadLetters { nodes { id } } }",
         "{ deadLetterGroups { letters } }",
         "mutation { deadLetterRetry(input: { filter: {} }) { count } }",
+        "mutation { deadLetterDiscard(input: { filter: {}, reason: \"x\" }) { count } }",
+        "mutation { deadLetterEdit(input: { letter: \"x\", payload: \"{}\", reason: \"x\" }) {
+            userErrors { code } } }",
+        "{ deadLetterDecisions(subscription: \"listings\") { nodes { actor } } }",
     ] {
         let refused = world.refusal(document).await;
         assert_eq!(refused["code"], "FORBIDDEN", "{document}");
@@ -232,4 +236,100 @@ async fn what_is_wrong_with_a_selection_is_told_and_nothing_is_ordered() {
     );
     let answer = world.operate(&document).await;
     assert_eq!(answer["deadLetterRetry"]["userErrors"][0]["code"], "DEAD_LETTER_UNKNOWN");
+}
+
+#[tokio::test]
+async fn what_is_discarded_is_in_the_history_with_who_did_so() {
+    let world = World::new().await;
+    for stream in ["property-1", "property-2"] {
+        world.park(stream).await;
+    }
+    let ids = ids(&world).await;
+    let discard = |letter: &str, reason: &str, more: &str| {
+        format!(
+            "mutation {{ deadLetterDiscard(input: {{ letters: [\"{letter}\"], reason: \"{reason}\"
+                {more} }}) {{ count userErrors {{ code field }} }} }}"
+        )
+    };
+    let dry = world.operate(&discard(&ids[0], "", "dryRun: true")).await;
+    assert_eq!(dry["deadLetterDiscard"], json!({ "count": 1, "userErrors": [] }));
+    let blank = world.operate(&discard(&ids[0], " ", "")).await;
+    let error = json!({ "code": "REASON_INVALID", "field": ["input", "reason"] });
+    assert_eq!(blank["deadLetterDiscard"], json!({ "count": 0, "userErrors": [error] }));
+    assert!(world.letters().await.iter().all(|letter| letter.retry_at.is_none()));
+
+    let discarded = world.operate(&discard(&ids[0], "a broken import", "")).await;
+    assert_eq!(discarded["deadLetterDiscard"], json!({ "count": 1, "userErrors": [] }));
+    let again = world.operate(&discard(&ids[0], "a broken import", "")).await;
+    let codes = &again["deadLetterDiscard"]["userErrors"];
+    assert_eq!(codes[0]["code"], "DEAD_LETTER_HELD", "decided, and not tried since");
+    let retry = format!(
+        "mutation {{ deadLetterRetry(input: {{ letters: [\"{}\"], perSecond: 5 }}) {{ count }} }}",
+        ids[1]
+    );
+    assert_eq!(world.operate(&retry).await["deadLetterRetry"]["count"], 1);
+
+    let history = |more: &str| {
+        format!(
+            "{{ deadLetterDecisions(subscription: \"listings\" {more}) {{
+                pageInfo {{ hasNextPage endCursor }}
+                nodes {{ number action actor reason payload events {{ stream version }} }} }} }}"
+        )
+    };
+    let page = world.operate(&history("first: 1")).await["deadLetterDecisions"].clone();
+    let first = json!({
+        "number": "1", "action": "DISCARDED", "actor": "tester", "reason": "a broken import",
+        "payload": null, "events": [{ "stream": "property-1", "version": "1" }],
+    });
+    assert_eq!(page["nodes"], json!([first]));
+    assert_eq!(page["pageInfo"], json!({ "hasNextPage": true, "endCursor": "1" }));
+    let rest = world.operate(&history("after: \"1\"")).await["deadLetterDecisions"].clone();
+    assert_eq!(rest["nodes"][0]["action"], "RETRIED");
+    assert_eq!(rest["pageInfo"]["hasNextPage"], false);
+    let of_one = world.operate(&history("stream: \"property-2\"")).await;
+    assert_eq!(of_one["deadLetterDecisions"]["nodes"].as_array().unwrap().len(), 1);
+    for wrong in ["after: \"x\"", "stream: \"x\""] {
+        let response = world.request_as(Role::Operator, TENANT, &history(wrong));
+        let response = world.schema.execute(response).await;
+        assert_eq!(response.errors.len(), 1, "{wrong}: {response:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_edit_that_would_not_do_is_refused_and_decides_nothing() {
+    let world = World::new().await;
+    world.park("property-1").await;
+    let id = ids(&world).await.remove(0);
+    for (letter, payload, reason, code, field) in [
+        (&*id, "{}", "why", "EDIT_INVALID", json!(["input", "payload"])),
+        (&*id, "{", "why", "EDIT_INVALID", json!(["input", "payload"])),
+        (
+            &*id,
+            "{\\\"name\\\": {\\\"$subject\\\": 1}}",
+            "why",
+            "EDIT_INVALID",
+            json!(["input", "payload"]),
+        ),
+        (&*id, "{}", "", "REASON_INVALID", json!(["input", "reason"])),
+        ("x", "{}", "why", "DEAD_LETTER_UNKNOWN", json!(["input", "letter"])),
+    ] {
+        for dry_run in [false, true] {
+            let document = format!(
+                "mutation {{ deadLetterEdit(input: {{ letter: \"{letter}\",
+                    payload: \"{payload}\", reason: \"{reason}\", dryRun: {dry_run} }}) {{
+                    result {{ outcome }} userErrors {{ code field }} }} }}"
+            );
+            let answer = world.operate(&document).await["deadLetterEdit"].clone();
+            assert_eq!(answer["result"], Value::Null);
+            let error = &answer["userErrors"][0];
+            let expected = match (dry_run, code) {
+                // Nobody reads the reason of what is not done.
+                (true, "REASON_INVALID") => ("EDIT_INVALID", json!(["input", "payload"])),
+                _ => (code, field.clone()),
+            };
+            assert_eq!((&error["code"], &error["field"]), (&json!(expected.0), &expected.1));
+        }
+    }
+    let letter = world.letters().await.remove(0);
+    assert_eq!((letter.retry_at, letter.attempts), (None, 1));
 }
