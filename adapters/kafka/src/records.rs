@@ -5,17 +5,25 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use freehold_ports::{GlobalPosition, PayloadCodec, RecordedEvent};
+use freehold_ports::{GlobalPosition, LogName, PayloadCodec, RecordedEvent};
 
 /// The most bytes of one header. An event may have any number of tags and people; a record that
 /// the broker refuses would stop all that come after it.
 const MOST_HEADER_BYTES: usize = 64 << 10;
 
+/// How names of topics with events end.
+pub(crate) const EVENTS: &str = "-events";
+
+/// What records of a log name as their source.
+pub(crate) fn source_of(log: &LogName) -> String {
+    format!("/freehold/{log}")
+}
+
 /// The topic of a category; what Kafka allows in no name becomes `_`.
 pub(crate) fn topic_of(prefix: &str, category: &str) -> String {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_');
     let category = category.chars().map(|letter| if allowed(letter) { letter } else { '_' });
-    prefix.chars().chain(category).chain("-events".chars()).collect()
+    prefix.chars().chain(category).chain(EVENTS.chars()).collect()
 }
 
 /// Gives each header of an event, in the same order always.
