@@ -8,7 +8,6 @@ mod decode;
 mod lanes;
 
 use std::collections::{BTreeSet, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use freehold_ports::{
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, oneshot};
@@ -30,7 +29,7 @@ use self::decode::Wanted;
 use self::lanes::{Lanes, Place};
 use crate::cluster::{self, ANSWERS_WITHIN, KafkaOptions, Quiet};
 use crate::publisher::control_topic;
-use crate::records::{EVENTS, source_of, topic_of};
+use crate::records::{EVENTS, headers_of, source_of, topic_of};
 
 /// How long what is published may take to arrive.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
@@ -488,15 +487,4 @@ impl Reading {
             warn!(topic, partition, offset, "a record that no relay of this log wrote");
         }
     }
-}
-
-/// What stands beside a record's value; nothing if the driver cannot tell.
-fn headers_of<'a>(record: &'a BorrowedMessage<'_>) -> Vec<(&'a str, &'a [u8])> {
-    let Some(headers) = record.headers() else { return Vec::new() };
-    // The driver panics at names that are not UTF-8, which brokers let anybody send.
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let headers = headers.iter();
-        headers.map(|header| (header.key, header.value.unwrap_or_default())).collect()
-    }));
-    read.unwrap_or_default()
 }

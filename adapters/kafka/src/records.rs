@@ -3,9 +3,11 @@
 //! The value is the payload's bytes; everything else of an event stands in headers, in UTF-8.
 
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use freehold_ports::{GlobalPosition, LogName, PayloadCodec, RecordedEvent};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
 /// The most bytes of one header. An event may have any number of tags and people; a record that
 /// the broker refuses would stop all that come after it.
@@ -78,6 +80,17 @@ pub(crate) fn each_header(
         // Who needs them finds them in the log, by the position.
         give("ce_omitted", &omitted.join(","));
     }
+}
+
+/// What stands beside a record's value; nothing if the driver cannot tell.
+pub(crate) fn headers_of<'a>(record: &'a BorrowedMessage<'_>) -> Vec<(&'a str, &'a [u8])> {
+    let Some(headers) = record.headers() else { return Vec::new() };
+    // The driver panics at names that are not UTF-8, which brokers let anybody send.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let headers = headers.iter();
+        headers.map(|header| (header.key, header.value.unwrap_or_default())).collect()
+    }));
+    read.unwrap_or_default()
 }
 
 /// Values in one text, unless that is larger than a header may be.

@@ -20,7 +20,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use uuid::Uuid;
 
 use crate::faults::{Log, Process, relay};
-use crate::support::{options, shared};
+use crate::support::{options, send_a_name_that_is_no_text, shared};
 
 const LOG: LogName = LogName::DOMAIN;
 const BUFFER: usize = 8 << 20;
@@ -312,6 +312,29 @@ async fn topics_that_are_made_later_are_followed() {
     follower.assert_has(&log).await;
 }
 
+/// However old the log is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java, and Maven the first time"]
+async fn what_was_published_before_is_not_read_again() {
+    let kafka = shared();
+    let options = KafkaOptions { partitions: 1, ..options(kafka.bootstrap()) };
+    let log = Log::new();
+    let mut by = ByHand::new(&log, &options).await;
+    let before = by.say("property-1", &[1; 10]).await;
+    let feed = KafkaFeed::new(options, BUFFER);
+    let mut pages = feed.open(&LOG, &EventFilter::all()).await.unwrap();
+
+    let nothing = pages.next(GlobalPosition(0));
+    let nothing = tokio::time::timeout(Duration::from_secs(1), nothing).await;
+
+    assert!(nothing.is_err(), "{nothing:?}");
+    let after = by.say("property-1", &[1]).await;
+    let gap = pages.next(GlobalPosition(0)).await;
+    assert!(matches!(gap, Err(FeedError::Gap(through)) if through == before), "{gap:?}");
+    let page = pages.next(before).await.unwrap();
+    assert_eq!((page.events.len(), page.through), (1, after));
+}
+
 /// What nobody wants is not waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Java, and Maven the first time"]
@@ -482,6 +505,7 @@ async fn records_of_others_hide_nothing() {
         let record = BaseRecord::to(&control).partition(0).key("domain").payload("{\"position\":");
         producer.send(record).map_err(|(error, _)| error).unwrap();
         producer.flush(SOON).unwrap();
+        send_a_name_that_is_no_text(kafka.bootstrap(), &topic, round % 2);
         let position = by.say(&format!("property-{round}"), &[9; 10]).await;
         follower.follow_to(position).await;
     }
