@@ -470,6 +470,42 @@ mod tests {
         }
     }
 
+    /// It may be in the place of an event that is in another partition.
+    #[test]
+    fn what_does_not_name_the_one_before_it_is_a_gap() {
+        let mut lanes = lanes(10_000);
+        lanes.published(control(9, [9, 0, 0]));
+        // The first one comes again.
+        for (previous, position) in [(0, 1), (1, 5), (0, 1), (4, 8)] {
+            lanes.arrived(TOPIC, 0, arrival(previous, position, 1));
+        }
+        lanes.settle();
+        assert_eq!(lanes.next(GlobalPosition(0)), Merged::Gap(GlobalPosition(8)));
+        lanes.arrived(TOPIC, 0, arrival(5, 9, 1));
+        lanes.settle();
+        assert_eq!(lanes.next(GlobalPosition(8)), Merged::Gap(GlobalPosition(9)));
+        assert_eq!(lanes.next(GlobalPosition(9)), Merged::Nothing);
+    }
+
+    /// Else every event behind it would be told as a gap, 5 s late.
+    #[test]
+    fn a_partition_full_of_what_nothing_promises_is_read_again() {
+        let mut lanes = lanes(ROOM);
+        lanes.published(control(1, [1, 0, 0]));
+        for position in 1_000_000..1_000_020 {
+            lanes.arrived(TOPIC, 0, arrival(1, position, MOST_BYTES));
+        }
+        assert_eq!(lanes.balance().0, [(TOPIC.into(), 0)]);
+        lanes.published(control(2, [2, 0, 0]));
+        assert_eq!(lanes.missing(), Some(GlobalPosition(2)));
+        lanes.give_up();
+        assert_eq!(lanes.balance().1, [(TOPIC.into(), 0)]);
+        lanes.arrived(TOPIC, 0, arrival(1, 2, 1));
+        lanes.settle();
+        let next = lanes.next(GlobalPosition(1));
+        assert!(matches!(&next, Merged::Page(page) if page.events == [event(2)]), "{next:?}");
+    }
+
     /// Partitions of a topic that is not read are none.
     #[test]
     fn partitions_are_found_once() {
