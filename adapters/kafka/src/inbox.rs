@@ -19,7 +19,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::types::RDKafkaRespErr as Response;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::runtime::Handle;
@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::cluster::{self, ANSWERS_WITHIN, KafkaOptions, Quiet};
+use crate::records::headers_of;
 
 /// The group forgets a member after so long, and revokes partitions from none that answers sooner.
 const SESSION_MS: &str = "6000";
@@ -75,7 +76,7 @@ pub trait Recipient: Send + Sync {
 pub struct Message {
     /// Which one.
     pub id: MessageId,
-    /// What stands beside it, in the order sent.
+    /// What stands beside it, in the order sent; nothing if a name there is not UTF-8.
     pub headers: Vec<(String, Vec<u8>)>,
     /// What it says; none of a record without a value.
     pub value: Option<Vec<u8>>,
@@ -607,13 +608,10 @@ fn message_of(record: &BorrowedMessage<'_>, partition: SourcePartition) -> Messa
     let stamp = record.timestamp().to_millis().unwrap_or(-1);
     // Offsets of records that were read count from 0.
     let at = Taken { offset: record.offset() as u64, stamp };
-    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    let headers = headers.map(|header| {
-        (header.key.to_owned(), header.value.map(<[u8]>::to_vec).unwrap_or_default())
-    });
+    let headers = headers_of(record).into_iter();
     Message {
         id: MessageId { partition, at },
-        headers: headers.collect(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
         value: record.payload().map(<[u8]>::to_vec),
     }
 }

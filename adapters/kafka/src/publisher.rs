@@ -28,7 +28,7 @@ use crate::cluster::{
 };
 use crate::control::Control;
 use crate::partition::partition_of;
-use crate::records::{each_header, topic_of};
+use crate::records::{each_header, source_of, topic_of};
 
 /// How long a broker may leave a transaction open that nobody ends, and how long one record may
 /// take; the second must be the shorter one.
@@ -121,7 +121,7 @@ fn unavailable(source: impl Into<StoreFailure>) -> PublishError {
 }
 
 /// Where publishers of a log write how far it is published.
-fn control_topic(options: &KafkaOptions, log: &LogName) -> String {
+pub(crate) fn control_topic(options: &KafkaOptions, log: &LogName) -> String {
     format!("{}freehold-relay-{log}", options.topic_prefix)
 }
 
@@ -171,7 +171,7 @@ impl Session {
         let mut session = Self {
             producer,
             log: log.clone(),
-            source: format!("/freehold/{log}"),
+            source: source_of(log),
             control_topic,
             control: Control::nothing(),
             committed: Instant::now(),

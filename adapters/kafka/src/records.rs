@@ -3,19 +3,29 @@
 //! The value is the payload's bytes; everything else of an event stands in headers, in UTF-8.
 
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use freehold_ports::{GlobalPosition, PayloadCodec, RecordedEvent};
+use freehold_ports::{GlobalPosition, LogName, PayloadCodec, RecordedEvent};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
 /// The most bytes of one header. An event may have any number of tags and people; a record that
 /// the broker refuses would stop all that come after it.
 const MOST_HEADER_BYTES: usize = 64 << 10;
 
+/// How names of topics with events end.
+pub(crate) const EVENTS: &str = "-events";
+
+/// What records of a log name as their source.
+pub(crate) fn source_of(log: &LogName) -> String {
+    format!("/freehold/{log}")
+}
+
 /// The topic of a category; what Kafka allows in no name becomes `_`.
 pub(crate) fn topic_of(prefix: &str, category: &str) -> String {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_');
     let category = category.chars().map(|letter| if allowed(letter) { letter } else { '_' });
-    prefix.chars().chain(category).chain("-events".chars()).collect()
+    prefix.chars().chain(category).chain(EVENTS.chars()).collect()
 }
 
 /// Gives each header of an event, in the same order always.
@@ -70,6 +80,17 @@ pub(crate) fn each_header(
         // Who needs them finds them in the log, by the position.
         give("ce_omitted", &omitted.join(","));
     }
+}
+
+/// What stands beside a record's value; nothing if the driver cannot tell.
+pub(crate) fn headers_of<'a>(record: &'a BorrowedMessage<'_>) -> Vec<(&'a str, &'a [u8])> {
+    let Some(headers) = record.headers() else { return Vec::new() };
+    // The driver panics at names that are not UTF-8, which brokers let anybody send.
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let headers = headers.iter();
+        headers.map(|header| (header.key, header.value.unwrap_or_default())).collect()
+    }));
+    read.unwrap_or_default()
 }
 
 /// Values in one text, unless that is larger than a header may be.

@@ -32,20 +32,20 @@ const AWAY: &str = "FREEHOLD_AWAY_SECONDS";
 const TAKES_OVER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A log in files, which other processes read.
-struct Log {
-    store: Arc<SqliteEventStore>,
+pub(crate) struct Log {
+    pub(crate) store: Arc<SqliteEventStore>,
     folder: tempfile::TempDir,
 }
 
 impl Log {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteEventStore::open(folder.path(), LogOptions::default()).unwrap();
         Self { store: Arc::new(store), folder }
     }
 
     /// Stores some events of some streams; where the last one is.
-    async fn append(&self, number: u64) -> GlobalPosition {
+    pub(crate) async fn append(&self, number: u64) -> GlobalPosition {
         let category = ["property", "user"][usize::from(number.is_multiple_of(3))];
         let event = || NewEvent {
             event_id: EventId::new(),
@@ -75,7 +75,7 @@ impl Log {
         self.store.append(request).await.unwrap().position
     }
 
-    async fn everything(&self) -> Vec<RecordedEvent> {
+    pub(crate) async fn everything(&self) -> Vec<RecordedEvent> {
         let mut log: Vec<RecordedEvent> = Vec::new();
         loop {
             let after = log.last().map_or(GlobalPosition(0), |event| event.position);
@@ -124,7 +124,7 @@ fn assert_all_is_there_once(log: &[RecordedEvent], records: &[Record]) {
     assert_eq!(lost, 0);
 }
 
-fn relay(store: Arc<dyn EventStore>, options: &KafkaOptions) -> Subscription {
+pub(crate) fn relay(store: Arc<dyn EventStore>, options: &KafkaOptions) -> Subscription {
     let publisher = Box::new(KafkaPublisher::new(options.clone(), LOG));
     let relay = Relay::new(LOG, store.clone(), publisher);
     Subscription::start(store, Arc::new(SystemClock), Box::new(relay))
@@ -146,10 +146,10 @@ fn child_that_relays() {
 }
 
 /// A process that relays, killed with its value.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    fn start(log: &Log, options: &KafkaOptions) -> Self {
+    pub(crate) fn start(log: &Log, options: &KafkaOptions) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "faults::child_that_relays", "--ignored", "--nocapture", "--quiet"])
             .env(FOLDER, log.folder.path())
@@ -161,7 +161,7 @@ impl Process {
         Self(child)
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         assert!(self.0.try_wait().unwrap().is_none(), "it ended by itself");
         self.0.kill().unwrap();
         self.0.wait().unwrap();

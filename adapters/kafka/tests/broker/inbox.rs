@@ -14,7 +14,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::support::{options, shared};
+use crate::support::{options, send_a_name_that_is_no_text, shared};
 
 const PARTITIONS: u32 = 4;
 const SOON: Duration = Duration::from_secs(60);
@@ -176,4 +176,24 @@ async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
 
 fn kafka_producer(kafka: &Kafka) -> BaseProducer {
     ClientConfig::new().set("bootstrap.servers", kafka.bootstrap()).create().unwrap()
+}
+
+/// Whoever may send could else stop the reading of all partitions for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java, and Maven the first time"]
+async fn a_header_whose_name_is_no_text_stops_nothing() {
+    let kafka = shared();
+    let topic = Topic::name_it(&kafka);
+    let (intake, notes) = (Arc::new(MemoryIntake::default()), Arc::new(Notes::default()));
+    topic.make().await;
+    topic.send(0..4);
+    send_a_name_that_is_no_text(kafka.bootstrap(), topic.name(), 0);
+    topic.send(4..8);
+
+    let one = topic.read(&intake, &notes);
+
+    until("all are there", || notes.count() == 9).await;
+    one.stop().await;
+    let found = KafkaInbox::message_at(&topic.options.kafka, topic.name(), 0, 1).await.unwrap();
+    assert!(found.unwrap().headers.is_empty());
 }

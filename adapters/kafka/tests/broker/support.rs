@@ -1,6 +1,8 @@
 //! A broker for the tests of a program, and what a reader of committed records sees.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,65 @@ pub(crate) fn options(bootstrap: &str) -> KafkaOptions {
         retention: Duration::from_secs(3_600),
         batch_bytes: 1_000_000,
     }
+}
+
+/// Sends a record with one header whose name is not UTF-8, which clients in Rust cannot.
+pub(crate) fn send_a_name_that_is_no_text(bootstrap: &str, topic: &str, partition: i32) {
+    let number = |number: i8| -> Vec<u8> { vec![(number << 1 ^ number >> 7) as u8] };
+    let record = [
+        &[0][..], // attributes
+        &number(0),
+        &number(0),  // timestamp and offset, from those of the batch
+        &number(-1), // no key
+        &number(2),
+        b"{}",
+        &number(1), // headers
+        &number(3),
+        b"ce\xff",
+        &number(1),
+        b"x",
+    ]
+    .concat();
+    let records = [number(record.len() as i8), record].concat();
+    let batch = [
+        &[0; 2][..], // attributes
+        &[0; 4],     // the last offset
+        &[0; 16],    // timestamps
+        &[0xff; 14], // no idempotent producer
+        &1_i32.to_be_bytes(),
+        &records,
+    ]
+    .concat();
+    let behind_the_length = [&[0xff; 4][..], &[2], &crc32c(&batch).to_be_bytes(), &batch].concat();
+    let length = behind_the_length.len() as i32;
+    let batch = [&[0; 8][..], &length.to_be_bytes(), &behind_the_length].concat();
+    let request = [
+        &[0, 0, 0, 3, 0, 0, 0, 7, 0xff, 0xff][..], // produce, version 3, of no client by name
+        &[0xff, 0xff, 0, 1, 0, 0, 0x27, 0x10],     // no transaction, acknowledged within 10 s
+        &1_i32.to_be_bytes(),
+        &(topic.len() as i16).to_be_bytes(),
+        topic.as_bytes(),
+        &1_i32.to_be_bytes(),
+        &partition.to_be_bytes(),
+        &(batch.len() as i32).to_be_bytes(),
+        &batch,
+    ]
+    .concat();
+    let mut broker = TcpStream::connect(bootstrap).unwrap();
+    broker.write_all(&(request.len() as i32).to_be_bytes()).unwrap();
+    broker.write_all(&request).unwrap();
+    let mut answer = vec![0; 4];
+    broker.read_exact(&mut answer).unwrap();
+    answer.resize(i32::from_be_bytes(answer[..4].try_into().unwrap()) as usize, 0);
+    broker.read_exact(&mut answer).unwrap();
+    // The request's number, one topic by its name, one partition by its number, and its error.
+    let error = &answer[4 + 4 + 2 + topic.len() + 4 + 4..][..2];
+    assert_eq!(error, [0, 0], "the broker did not take it");
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let shift = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| shift(crc)))
 }
 
 /// The broker that is given, or one that the tests of a process share while any of them runs.
