@@ -6,6 +6,7 @@
 //! any failure the consumer is dropped and the group joined anew.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -324,7 +325,11 @@ impl Reader {
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            let ended = self.read().unwrap_or_else(|error| Ended::Failed(error.to_string()));
+            // A panic is no reason to read no more, and never without anybody knowing.
+            let ended = match catch_unwind(AssertUnwindSafe(|| self.read())) {
+                Ok(ended) => ended.unwrap_or_else(|error| Ended::Failed(error.to_string())),
+                Err(_) => Ended::Failed("it panicked".to_owned()),
+            };
             match ended {
                 Ended::Stopped => return,
                 Ended::Failed(what) => {
@@ -607,15 +612,22 @@ fn message_of(record: &BorrowedMessage<'_>, partition: SourcePartition) -> Messa
     let stamp = record.timestamp().to_millis().unwrap_or(-1);
     // Offsets of records that were read count from 0.
     let at = Taken { offset: record.offset() as u64, stamp };
-    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    let headers = headers.map(|header| {
-        (header.key.to_owned(), header.value.map(<[u8]>::to_vec).unwrap_or_default())
-    });
     Message {
         id: MessageId { partition, at },
-        headers: headers.collect(),
+        headers: headers_of(record),
         value: record.payload().map(<[u8]>::to_vec),
     }
+}
+
+/// The headers whose names are text. Others mean nothing here, and the driver panics at them.
+fn headers_of(record: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
+    let Some(headers) = record.headers() else { return Vec::new() };
+    let header = |index| {
+        let header = headers.get(index);
+        (header.key.to_owned(), header.value.map(<[u8]>::to_vec).unwrap_or_default())
+    };
+    let named = |index| catch_unwind(AssertUnwindSafe(|| header(index))).ok();
+    (0..headers.count()).filter_map(named).collect()
 }
 
 impl Message {
