@@ -6,6 +6,7 @@
 //! any failure the consumer is dropped and the group joined anew.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -325,7 +326,11 @@ impl Reader {
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            let ended = self.read().unwrap_or_else(|error| Ended::Failed(error.to_string()));
+            // A panic is no reason to read no more, and never without anybody knowing.
+            let ended = match catch_unwind(AssertUnwindSafe(|| self.read())) {
+                Ok(ended) => ended.unwrap_or_else(|error| Ended::Failed(error.to_string())),
+                Err(_) => Ended::Failed("it panicked".to_owned()),
+            };
             match ended {
                 Ended::Stopped => return,
                 Ended::Failed(what) => {

@@ -82,15 +82,15 @@ pub(crate) fn each_header(
     }
 }
 
-/// What stands beside a record's value; nothing if the driver cannot tell.
+/// What stands beside a record's value under names that are text; others mean nothing here.
 pub(crate) fn headers_of<'a>(record: &'a BorrowedMessage<'_>) -> Vec<(&'a str, &'a [u8])> {
     let Some(headers) = record.headers() else { return Vec::new() };
     // The driver panics at names that are not UTF-8, which brokers let anybody send.
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let headers = headers.iter();
-        headers.map(|header| (header.key, header.value.unwrap_or_default())).collect()
-    }));
-    read.unwrap_or_default()
+    let named = |index| {
+        let header = catch_unwind(AssertUnwindSafe(|| headers.get(index))).ok()?;
+        Some((header.key, header.value.unwrap_or_default()))
+    };
+    (0..headers.count()).filter_map(named).collect()
 }
 
 /// Values in one text, unless that is larger than a header may be.

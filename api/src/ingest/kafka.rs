@@ -213,7 +213,8 @@ impl Entrance {
         };
         let value = message.value.as_deref().unwrap_or_default();
         if value.len() > self.max_body_bytes {
-            let what = format!("has more than {} bytes", self.max_body_bytes);
+            let most = self.max_body_bytes;
+            let what = format!("has more than {most} bytes; send fewer items at a time");
             return Err(Notice::new("BODY_TOO_LARGE", what));
         }
         let caller = Caller {
