@@ -23,8 +23,9 @@ use crate::{HandleError, Handler};
 const PAGES: [(u64, NonZeroU32); 3] = [
     (200_000, NonZeroU32::new(50_000).expect("it is not zero")),
     (5_000, NonZeroU32::new(10_000).expect("it is not zero")),
-    (0, NonZeroU32::new(1_000).expect("it is not zero")),
+    (0, FEWEST),
 ];
+const FEWEST: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
 
 /// How long an idle subscription waits before it looks by itself, from the first time on.
 const FIRST_POLL: Duration = Duration::from_millis(20);
@@ -436,7 +437,8 @@ impl Follower {
                 Until::Reached(end) => read >= end,
                 Until::CaughtUp | Until::Stopped => head == read,
             };
-            if !there && !nothing_new {
+            // What is close is read when its turn comes, with what has come until then.
+            if !there && !nothing_new && head.0 - read.0 >= u64::from(FEWEST.get()) {
                 ahead = Some(self.read_ahead(read, head));
             }
             self.status.send_if_modified(|status| {

@@ -36,10 +36,6 @@ const TRANSACTION_TIMEOUT_MS: &str = "10000";
 const MESSAGE_TIMEOUT_MS: &str = "8000";
 const COMMITS_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a broker mostly takes to end a transaction after it said that it is committed. Until
-/// then it refuses the next one, and the driver asks again only 20 ms later: a fixed number of its.
-const ENDS_WITHIN: Duration = Duration::from_millis(1);
-
 /// How many records of the control topic are looked at first; aborted transactions take two each.
 const NEWEST: i64 = 64;
 
@@ -129,13 +125,17 @@ pub(crate) fn control_topic(options: &KafkaOptions, log: &LogName) -> String {
 struct Session {
     options: Arc<KafkaOptions>,
     cluster: Cluster,
+    /// The one whose turn it is, and the one that had the transaction before.
+    ///
+    /// A broker says that a transaction is committed before it has ended it in each partition. Until
+    /// then it refuses the producer's next one, and the driver asks again only 20 ms later: a fixed
+    /// number of its.
     producer: BaseProducer<Deliveries>,
+    other: BaseProducer<Deliveries>,
     log: LogName,
     source: String,
     control_topic: String,
     control: Control,
-    /// When the last transaction was committed.
-    committed: Instant,
     /// The topic of each category that was seen.
     topics: HashMap<Box<str>, Topic>,
     seconds: metrics::Histogram,
@@ -154,27 +154,17 @@ impl Session {
         if !topics.contains_key(&control_topic) {
             cluster.make_control_topic(&control_topic)?;
         }
-        let mut config = options.client();
-        config
-            .set("transactional.id", &control_topic)
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
-            .set("message.timeout.ms", MESSAGE_TIMEOUT_MS)
-            .set("linger.ms", "0")
-            .set("compression.type", "lz4")
-            .set("partitioner", "murmur2_random")
-            .set("message.max.bytes", MOST_RECORD_BYTES)
-            .set("batch.size", options.batch_bytes.to_string())
-            .set("queue.buffering.max.kbytes", "262144");
-        let producer: BaseProducer<Deliveries> =
-            config.create_with_context(Deliveries::default()).map_err(publish_error)?;
-        producer.init_transactions(ANSWERS_WITHIN).map_err(publish_error)?;
+        // Both are taken before anything is read; the mark below goes by the first one. So of two
+        // that take over at the same time, one has neither or the first is another's: it ends.
+        let producer = take(&options, &control_topic)?;
+        let other = take(&options, &format!("{control_topic}-other"))?;
         let mut session = Self {
             producer,
+            other,
             log: log.clone(),
             source: source_of(log),
             control_topic,
             control: Control::nothing(),
-            committed: Instant::now(),
             topics: HashMap::new(),
             seconds: metrics::histogram!(
                 "kafka_produce_latency_seconds",
@@ -239,7 +229,6 @@ impl Session {
         for event in events {
             self.find_topic(event.stream.category())?;
         }
-        std::thread::sleep(ENDS_WITHIN.saturating_sub(self.committed.elapsed()));
         self.producer.begin_transaction().map_err(publish_error)?;
         let mut sent: HashMap<&str, u64> = HashMap::new();
         for (number, event) in events.iter().enumerate() {
@@ -271,7 +260,7 @@ impl Session {
         let control = serde_json::to_string(&self.control).map_err(unavailable)?;
         self.send(self.control_record(self.log.as_str(), control.as_bytes()))?;
         self.commit()?;
-        self.committed = Instant::now();
+        std::mem::swap(&mut self.producer, &mut self.other);
         self.seconds.record(started.elapsed().as_secs_f64());
         for (category, number) in sent {
             self.topics[category].sent.increment(number);
@@ -373,6 +362,25 @@ impl Session {
             None => publish_error(error),
         }
     }
+}
+
+/// A producer that fenced whoever had its transactional id.
+fn take(options: &KafkaOptions, id: &str) -> Result<BaseProducer<Deliveries>, PublishError> {
+    let mut config = options.client();
+    config
+        .set("transactional.id", id)
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
+        .set("message.timeout.ms", MESSAGE_TIMEOUT_MS)
+        .set("linger.ms", "0")
+        .set("compression.type", "lz4")
+        .set("partitioner", "murmur2_random")
+        .set("message.max.bytes", MOST_RECORD_BYTES)
+        .set("batch.size", options.batch_bytes.to_string())
+        .set("queue.buffering.max.kbytes", "262144");
+    let producer: BaseProducer<Deliveries> =
+        config.create_with_context(Deliveries::default()).map_err(publish_error)?;
+    producer.init_transactions(ANSWERS_WITHIN).map_err(publish_error)?;
+    Ok(producer)
 }
 
 /// While a topic is made or moved a broker may know none of its partitions.
