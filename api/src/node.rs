@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_commands::{CommandExecutor, ExecutorOptions};
-use freehold_ports::{GenerationState, ReadModels, SystemClock};
+use freehold_ports::{Feed, GenerationState, ReadModels, SystemClock};
 use freehold_projections::{Failure, FailurePolicy, Projections, SubscriptionState, models};
 use tokio::task::AbortHandle;
 use tracing::warn;
@@ -15,7 +15,7 @@ use crate::http::Check;
 use crate::ingest::kafka::Inbox;
 use crate::ingest::{Ingest, IngestDefaults};
 use crate::platform::Platform;
-use crate::relays::Relays;
+use crate::relays::{self, Relays};
 use crate::sealed::{check_vault, destroy_again, warn_of_missing_keys};
 use crate::stores::{Stores, StoresError};
 
@@ -42,6 +42,7 @@ impl Node {
             true => Relays::of(config)?.map(Arc::new),
             false => None,
         };
+        let feed = relays::feed(config)?;
         let stores = Stores::open(config).await?;
         let checked = match check_vault(&stores).await {
             Ok(()) => destroy_again(&stores).await.map(drop),
@@ -64,7 +65,7 @@ impl Node {
             clock.clone(),
             options,
         );
-        let projections = Arc::new(projections(&stores, config.failure_policy()));
+        let projections = Arc::new(projections(&stores, config.failure_policy(), feed));
         let platform = Platform {
             store: stores.events.clone(),
             codec: stores.codec.clone(),
@@ -245,7 +246,12 @@ pub(crate) fn in_short(name: &str, failure: &Failure) -> String {
 }
 
 /// Every projection there is, not started.
-pub fn projections(stores: &Stores, policy: FailurePolicy) -> Projections {
+pub fn projections(
+    stores: &Stores,
+    policy: FailurePolicy,
+    feed: Option<Arc<dyn Feed>>,
+) -> Projections {
     let Stores { events, models, codec, .. } = stores.clone();
-    models::all(Projections::new(events, models, codec, Arc::new(SystemClock)).under(policy))
+    let none = Projections::new(events, models, codec, Arc::new(SystemClock));
+    models::all(none.under(policy).fed_by(feed))
 }

@@ -1,14 +1,15 @@
-//! What publishes the logs to Kafka, where the configuration names a cluster.
+//! What publishes the logs to Kafka, where the configuration names a cluster, and what brings that
+//! back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use freehold_ports::{LogName, Publisher, SystemClock};
+use freehold_ports::{Feed, LogName, Publisher, SystemClock};
 use freehold_projections::{Relay, Subscription, SubscriptionState};
 use futures_util::future::join_all;
 
-use crate::config::{Config, Kafka, Part};
+use crate::config::{Config, Kafka, Part, Source};
 use crate::node::in_short;
 use crate::stores::{LOGS, Stores, StoresError};
 
@@ -76,6 +77,25 @@ impl Relays {
     fn running(&self) -> std::sync::MutexGuard<'_, Vec<(LogName, Subscription)>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What brings projections the end of their logs, where the configuration says so.
+pub(crate) fn feed(config: &Config) -> Result<Option<Arc<dyn Feed>>, StoresError> {
+    if config.projections.source == Source::Log || !config.roles.has(Part::Projections) {
+        return Ok(None);
+    }
+    published(&config.kafka).map(Some)
+}
+
+#[cfg(feature = "kafka")]
+fn published(kafka: &Kafka) -> Result<Arc<dyn Feed>, StoresError> {
+    let options = options(kafka).ok_or(StoresError::NoBrokers)?;
+    Ok(Arc::new(freehold_kafka::KafkaFeed::new(options, kafka.buffer_bytes)))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn published(_: &Kafka) -> Result<Arc<dyn Feed>, StoresError> {
+    Err(StoresError::NoKafka)
 }
 
 #[cfg(feature = "kafka")]

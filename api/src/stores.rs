@@ -84,6 +84,12 @@ pub enum StoresError {
          its default features, or leave the key out"
     )]
     NoKafka,
+    /// Projections are to read what nobody publishes.
+    #[error(
+        "projections.source is kafka, and kafka.bootstrap_servers names no brokers; set it as for \
+         the relay, or leave projections.source at log"
+    )]
+    NoBrokers,
     /// The master key is not there.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),

@@ -339,6 +339,7 @@ fn freehold(shared: &Shared, arguments: &[&str]) -> Command {
     command.args(arguments).env_clear().current_dir(std::env::temp_dir());
     command.env("DATABASE_URL", &shared.store).env("KAFKA_BOOTSTRAP_SERVERS", &shared.bootstrap);
     command.env("FREEHOLD__KAFKA__PARTITIONS", "4").env("RUST_LOG", "error");
+    command.env("FREEHOLD__PROJECTIONS__SOURCE", "kafka");
     command.env("FREEHOLD__VAULT__MASTER_KEY", "5a".repeat(32)).stdin(Stdio::null());
     command
 }

@@ -11,6 +11,7 @@ mod blame;
 mod column;
 mod deciding;
 mod decisions;
+mod fed;
 mod fold;
 mod handler;
 pub mod models;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use freehold_ports::{
-    Clock, EventCodec, EventStore, Generation, GenerationId, GenerationState, GlobalPosition,
+    Clock, EventCodec, EventStore, Feed, Generation, GenerationId, GenerationState, GlobalPosition,
     LetterId, LogName, ReadModelError, ReadModels, RetryPace, Tried,
 };
 use tokio::sync::watch;
@@ -52,6 +52,8 @@ pub(crate) struct Engine {
     pub(crate) codec: EventCodec,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policy: Arc<FailurePolicy>,
+    /// What brings pages to those that are at the end of their logs, if not the store.
+    pub(crate) feed: Option<Arc<dyn Feed>>,
 }
 
 /// One projection and what is done with it.
@@ -162,13 +164,22 @@ impl Projections {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let policy = Arc::default();
-        Self { engine: Engine { store, models, codec, clock, policy }, kept: BTreeMap::new() }
+        let engine = Engine { store, models, codec, clock, policy, feed: None };
+        Self { engine, kept: BTreeMap::new() }
     }
 
     /// What becomes of events that cannot be handled, in the projections added from here on.
     #[must_use]
     pub fn under(mut self, policy: FailurePolicy) -> Self {
         self.engine.policy = Arc::new(policy);
+        self
+    }
+
+    /// What brings pages to the projections added from here on, once they are at the end of their
+    /// logs; the store does where there is no feed, and wherever that lacks something.
+    #[must_use]
+    pub fn fed_by(mut self, feed: Option<Arc<dyn Feed>>) -> Self {
+        self.engine.feed = feed;
         self
     }
 
@@ -416,7 +427,8 @@ impl Kept {
         }
         let handler = self.handler(if watches { Fills::Nothing } else { Fills::Active });
         let (orders, status) = (self.orders.subscribe(), self.live.clone());
-        let mut follower = self.follower(handler, orders, status);
+        let follower = self.follower(handler, orders, status);
+        let mut follower = follower.fed_by(self.engine.feed.clone());
         follower.follow_and_retry(Until::Stopped).await;
     }
 

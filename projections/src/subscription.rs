@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use freehold_ports::{
-    Clock, EventFilter, EventPage, EventStore, GlobalPosition, LogName, ReadError, RecordedEvent,
+    Clock, EventFilter, EventPage, EventStore, Feed, GlobalPosition, LogName, ReadError,
+    RecordedEvent,
 };
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::fed::{Fed, News};
 use crate::handler::failed_event;
 use crate::{HandleError, Handler};
 
@@ -270,6 +272,8 @@ pub(crate) struct Follower {
     failed_at: Option<(GlobalPosition, u32)>,
     /// How long events may wait for another process.
     patience: Duration,
+    /// What brings pages at the end of the log, if not the store.
+    fed: Option<Fed>,
 }
 
 impl Follower {
@@ -294,7 +298,16 @@ impl Follower {
             rate: Rate::default(),
             failed_at: None,
             patience: FIRST_PATIENCE,
+            fed: None,
         }
+    }
+
+    /// Has a feed bring pages once the log was read to its end.
+    pub(crate) fn fed_by(mut self, feed: Option<Arc<dyn Feed>>) -> Self {
+        let (store, name) = (self.store.clone(), self.name.clone());
+        let (log, filter) = (self.log.clone(), self.filter.clone());
+        self.fed = feed.map(|feed| Fed::new(feed, store, name, log, filter));
+        self
     }
 
     /// Follows, waits while paused, and tries again after failures, for as long as it takes.
@@ -307,6 +320,7 @@ impl Follower {
             }
             if self.orders.borrow_and_update().paused {
                 info!(subscription = %self.name, "paused");
+                self.close_feed();
                 self.publish(|status| status.state = SubscriptionState::Paused);
                 let _ = self.orders.changed().await;
                 continue;
@@ -341,6 +355,7 @@ impl Follower {
     /// two take over at the same time, one of them loses a page of work and stands by.
     async fn stand_by(&mut self, until: Until) -> Result<(), HandleError> {
         info!(subscription = %self.name, "another process does the work, standing by");
+        self.close_feed();
         let mut hint = self.store.subscribe_head(&self.log);
         let (mut waiting, mut unstored) = (Unmoved::default(), Unmoved::default());
         loop {
@@ -406,7 +421,7 @@ impl Follower {
         let mut read = self.handler.checkpoint().await?;
         self.rate.begin(read);
         self.publish(|status| status.position = read);
-        let mut ahead: Option<Ahead> = None;
+        let mut next = Next::Log;
         let mut poll = FIRST_POLL;
         loop {
             if self.orders.has_changed().unwrap_or(true) {
@@ -415,9 +430,11 @@ impl Follower {
                 return Ok(None);
             }
             let hinted = *hint.borrow_and_update();
-            let page = match ahead.take() {
-                Some(ahead) => ahead.page().await?,
-                None => {
+            let page = match std::mem::replace(&mut next, Next::Log) {
+                Next::Ahead(mut ahead) => ahead.done().await?.map_err(HandleError::unavailable)?,
+                Next::Page(page) => page,
+                Next::Nothing => EventPage { events: Vec::new(), through: read },
+                Next::Log => {
                     let head = self.head().max(hinted);
                     self.read(read, head).await?
                 }
@@ -428,18 +445,19 @@ impl Follower {
             let new = &page.events[new..];
             let (events, since) = (new.len() as u64, new.first().map(|event| event.recorded_at));
             read = read.max(page.through);
+            let is_fed = self.is_fed(read);
             let mut head = self.head().max(hinted).max(read);
-            if head == read {
+            if head == read && !is_fed {
                 head =
                     self.store.head(&self.log).await.map_err(HandleError::unavailable)?.max(head);
             }
-            let there = match until {
+            let mut there = match until {
                 Until::Reached(end) => read >= end,
                 Until::CaughtUp | Until::Stopped => head == read,
             };
             // What is close is read when its turn comes, with what has come until then.
-            if !there && !nothing_new && head.0 - read.0 >= u64::from(FEWEST.get()) {
-                ahead = Some(self.read_ahead(read, head));
+            if !there && !nothing_new && !is_fed && head.0 - read.0 >= u64::from(FEWEST.get()) {
+                next = Next::Ahead(self.read_ahead(read, head));
             }
             self.status.send_if_modified(|status| {
                 status.head = head;
@@ -452,6 +470,11 @@ impl Follower {
                 position = self.hand_over(page).await?;
                 poll = FIRST_POLL;
             }
+            if is_fed {
+                let news = self.fed.as_mut().and_then(|fed| fed.now(read));
+                there = news.is_none();
+                next = news.map_or(Next::Log, Next::from);
+            }
             if there {
                 position = match until {
                     Until::Stopped => self.handler.settle().await?,
@@ -461,6 +484,7 @@ impl Follower {
                 position = self.handler.settle().await?;
             }
             self.rate.note(position);
+            self.meters.fed.set(if is_fed { 1.0 } else { 0.0 });
             self.publish(|status| {
                 status.position = position;
                 if there {
@@ -472,20 +496,60 @@ impl Follower {
                 return Ok(Some(Ended::There));
             }
             // A replica may not have yet what the head promises.
-            if there || nothing_new {
-                let settle_after = self.handler.settle_after().unwrap_or(LAST_POLL);
-                tokio::select! {
-                    changed = hint.changed() => {
-                        // A store that is gone gives no hints: looking is left.
-                        if changed.is_err() {
-                            tokio::time::sleep(poll).await;
-                        }
-                    }
-                    () = tokio::time::sleep(poll) => poll = (poll * 2).min(LAST_POLL),
-                    () = tokio::time::sleep(settle_after) => {}
-                    _ = self.orders.changed() => self.orders.mark_changed(),
-                }
+            if there || (nothing_new && !is_fed) {
+                next = self.wait(read, &mut hint, &mut poll).await;
             }
+        }
+    }
+
+    /// Waits until there may be more behind a position, or something else is to be done.
+    async fn wait(
+        &mut self,
+        read: GlobalPosition,
+        hint: &mut watch::Receiver<GlobalPosition>,
+        poll: &mut Duration,
+    ) -> Next {
+        let is_fed = self.is_fed(read);
+        let settle_after = self.handler.settle_after().unwrap_or(LAST_POLL);
+        let fed = &mut self.fed;
+        let news = async {
+            match fed {
+                Some(fed) => fed.next(read).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            news = news => news.into(),
+            changed = hint.changed(), if !is_fed => {
+                // A store that is gone gives no hints: looking is left.
+                if changed.is_err() {
+                    tokio::time::sleep(*poll).await;
+                }
+                Next::Log
+            }
+            () = tokio::time::sleep(*poll), if !is_fed => {
+                *poll = (*poll * 2).min(LAST_POLL);
+                Next::Log
+            }
+            () = tokio::time::sleep(settle_after) => match is_fed {
+                true => Next::Nothing,
+                false => Next::Log,
+            },
+            _ = self.orders.changed() => {
+                self.orders.mark_changed();
+                Next::Log
+            }
+        }
+    }
+
+    fn is_fed(&self, read: GlobalPosition) -> bool {
+        self.fed.as_ref().is_some_and(|fed| fed.follows(read))
+    }
+
+    fn close_feed(&mut self) {
+        self.meters.fed.set(0.0);
+        if let Some(fed) = &mut self.fed {
+            fed.close();
         }
     }
 
@@ -578,11 +642,14 @@ impl Follower {
         page.map_err(HandleError::unavailable)
     }
 
-    fn read_ahead(&self, after: GlobalPosition, head: GlobalPosition) -> Ahead {
+    fn read_ahead(
+        &self,
+        after: GlobalPosition,
+        head: GlobalPosition,
+    ) -> Ahead<Result<EventPage, ReadError>> {
         let (store, log, filter) = (self.store.clone(), self.log.clone(), self.filter.clone());
         let (after, limit) = self.page_at(after, head);
-        let read = async move { store.read_all(&log, &filter, after, limit).await };
-        Ahead(tokio::spawn(read))
+        Ahead::begin(async move { store.read_all(&log, &filter, after, limit).await })
     }
 
     /// Where to read, and how much.
@@ -606,17 +673,39 @@ impl Follower {
     }
 }
 
-/// A page that is being read; given up when dropped.
-struct Ahead(JoinHandle<Result<EventPage, ReadError>>);
+/// Where the next page comes from.
+enum Next {
+    Log,
+    Ahead(Ahead<Result<EventPage, ReadError>>),
+    Page(EventPage),
+    /// There is none: what was handled is settled.
+    Nothing,
+}
 
-impl Ahead {
-    async fn page(mut self) -> Result<EventPage, HandleError> {
-        let page = (&mut self.0).await.map_err(HandleError::unavailable)?;
-        page.map_err(HandleError::unavailable)
+impl From<News> for Next {
+    fn from(news: News) -> Self {
+        match news {
+            News::Page(page) => Self::Page(page),
+            News::Log => Self::Log,
+        }
     }
 }
 
-impl Drop for Ahead {
+/// What goes on beside; given up when dropped.
+pub(crate) struct Ahead<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Ahead<T> {
+    pub(crate) fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+
+    /// Waits until it is done; asked once.
+    pub(crate) async fn done(&mut self) -> Result<T, HandleError> {
+        (&mut self.0).await.map_err(HandleError::unavailable)
+    }
+}
+
+impl<T> Drop for Ahead<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -692,6 +781,7 @@ struct Meters {
     lag_seconds: metrics::Gauge,
     failed: metrics::Gauge,
     standing_by: metrics::Gauge,
+    fed: metrics::Gauge,
     events: metrics::Counter,
     failures: metrics::Counter,
 }
@@ -707,6 +797,7 @@ impl Meters {
             lag_seconds: gauge("freehold_subscription_lag_seconds"),
             failed: gauge("freehold_subscription_failed"),
             standing_by: gauge("freehold_subscription_standing_by"),
+            fed: gauge("freehold_subscription_fed"),
             events: counter("freehold_subscription_events_total"),
             failures: counter("freehold_subscription_failures_total"),
         }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use freehold_contract::Fresh;
+use freehold_contract::feed::Followed;
 use freehold_contract::publisher::{Readable, Seen};
 use freehold_contract::restore_log::Restorable;
 use freehold_memory::{MemoryEventStore, MemoryIntake, MemoryKeyVault, MemoryTopics};
-use freehold_ports::{EventStore, Intake, KeyVault, Publisher, SnapshotStore};
+use freehold_ports::{EventStore, Feed, Intake, KeyVault, Publisher, SnapshotStore};
 
 fn event_store() -> Fresh<dyn EventStore> {
     Fresh::new(Arc::new(MemoryEventStore::default()))
@@ -41,6 +42,20 @@ impl Readable for Topics {
     }
 }
 
+impl Followed for Topics {
+    fn publisher(&self) -> Box<dyn Publisher> {
+        Box::new(self.0.publisher())
+    }
+
+    fn feed(&self) -> Arc<dyn Feed> {
+        Arc::new(self.0.clone())
+    }
+}
+
+fn followed() -> Fresh<dyn Followed> {
+    Fresh::new(Arc::new(Topics(MemoryTopics::default())))
+}
+
 fn topics() -> Fresh<dyn Readable> {
     Fresh::new(Arc::new(Topics(MemoryTopics::default())))
 }
@@ -51,3 +66,4 @@ freehold_contract::key_vault_suite!(key_vault());
 freehold_contract::restore_log_suite!(restorable());
 freehold_contract::intake_suite!(intake());
 freehold_contract::publisher_suite!(topics());
+freehold_contract::feed_suite!(followed());

@@ -381,7 +381,7 @@ impl Doctor {
 /// be applied.
 async fn ahead(stores: &Stores) -> Result<Vec<String>, CliError> {
     let mut found = Vec::new();
-    for status in projections(stores, FailurePolicy::default()).statuses() {
+    for status in projections(stores, FailurePolicy::default(), None).statuses() {
         let name = status.name;
         let generations = stores.models.generations(name).await?;
         let head = stores.events.head(&status.log).await?;
@@ -452,6 +452,7 @@ impl From<StoresError> for CliError {
             }
             StoresError::InMemory
             | StoresError::NoKafka
+            | StoresError::NoBrokers
             | StoresError::NotAFolder(_)
             | StoresError::NotPostgres
             | StoresError::Postgres { source: OpenError::Address { .. }, .. } => Exit::Usage,

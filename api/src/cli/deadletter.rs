@@ -434,7 +434,7 @@ async fn try_out(global: &Global, stores: &Stores, letters: &[DeadLetter]) -> Re
 
 /// Where letters are tried and decided about; nothing of it runs here.
 fn engine(stores: &Stores) -> Projections {
-    projections(stores, FailurePolicy::default())
+    projections(stores, FailurePolicy::default(), None)
 }
 
 /// Opens the stores to append, where they are there. One process writes to a folder.

@@ -91,7 +91,7 @@ impl Projection {
         stores: &Stores,
         policy: FailurePolicy,
     ) -> Result<(), CliError> {
-        let projections = projections(stores, policy);
+        let projections = projections(stores, policy, None);
         match self {
             Self::List => {
                 let mut rows = global.output().rows();

@@ -292,6 +292,15 @@ pub const KEYS: &[Key] = &[
         effect: "/ready fails while a projection is further behind",
     },
     Key {
+        name: "projections.source",
+        kind: Kind::Word(&["log", "kafka"]),
+        default: Some("log"),
+        also: &[],
+        effect: "what brings events to projections that are at the end of the log: the log itself, \
+                 or what a relay published to kafka.bootstrap_servers; what Kafka does not bring \
+                 within a second is read in the log",
+    },
+    Key {
         name: "kafka.bootstrap_servers",
         kind: Kind::Brokers,
         default: None,

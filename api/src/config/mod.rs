@@ -198,6 +198,18 @@ pub struct Vault {
 #[serde(deny_unknown_fields)]
 pub struct Projections {
     lag_budget_ms: u64,
+    /// What brings events to whoever is at the end of the log.
+    pub source: Source,
+}
+
+/// What brings events to whoever is at the end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Its store.
+    Log,
+    /// What a relay published.
+    Kafka,
 }
 
 /// `kafka.*`

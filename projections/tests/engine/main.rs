@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod dead_letters;
+mod feed;
 mod relay;
 mod support;
 

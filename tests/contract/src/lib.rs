@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub mod dead_letters;
 pub mod event_store;
+pub mod feed;
 pub mod intake;
 pub mod interposed;
 pub mod key_vault;
@@ -74,6 +75,7 @@ mod tests {
         for source in [
             include_str!("dead_letters.rs"),
             include_str!("event_store.rs"),
+            include_str!("feed.rs"),
             include_str!("intake.rs"),
             include_str!("key_vault.rs"),
             include_str!("publisher.rs"),

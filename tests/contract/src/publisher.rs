@@ -156,7 +156,7 @@ fn last_of(log: &[RecordedEvent]) -> Published {
 }
 
 /// Events of 7 streams of two categories.
-fn log_of(positions: std::ops::RangeInclusive<u64>) -> Vec<RecordedEvent> {
+pub(crate) fn log_of(positions: std::ops::RangeInclusive<u64>) -> Vec<RecordedEvent> {
     let event = |position: u64| {
         let category = if position % 7 < 5 { "property" } else { "user" };
         RecordedEvent {

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use freehold_contract::Fresh;
+use freehold_contract::feed::Followed;
 use freehold_contract::publisher::{Readable, Seen};
-use freehold_kafka::{KafkaOptions, KafkaPublisher, partition_of};
-use freehold_ports::{LogName, Publisher};
+use freehold_kafka::{KafkaFeed, KafkaOptions, KafkaPublisher, partition_of};
+use freehold_ports::{Feed, LogName, Publisher};
 
 use support::{Reader, options, shared};
 
@@ -44,9 +45,25 @@ impl Readable for Topics {
     }
 }
 
+impl Followed for Topics {
+    fn publisher(&self) -> Box<dyn Publisher> {
+        Box::new(KafkaPublisher::new(self.0.clone(), LogName::DOMAIN))
+    }
+
+    fn feed(&self) -> Arc<dyn Feed> {
+        Arc::new(KafkaFeed::new(self.0.clone(), 8 << 20))
+    }
+}
+
+fn followed() -> Fresh<dyn Followed> {
+    let kafka = shared();
+    Fresh::keeping(Arc::new(Topics(options(kafka.bootstrap()))), kafka)
+}
+
 fn topics() -> Fresh<dyn Readable> {
     let kafka = shared();
     Fresh::keeping(Arc::new(Topics(options(kafka.bootstrap()))), kafka)
 }
 
 freehold_contract::publisher_suite!(topics(), #[ignore = "needs Java, and Maven the first time"]);
+freehold_contract::feed_suite!(followed(), #[ignore = "needs Java, and Maven the first time"]);
