@@ -158,7 +158,15 @@ fn describe() {
         "freehold_subscription_standing_by",
         "1 while another process does the work and this one watches it, else 0"
     );
+    describe_gauge!(
+        "freehold_subscription_fed",
+        "1 while events come from what a relay published, 0 while from the log"
+    );
     describe_counter!("freehold_subscription_events_total", "Events handled");
+    describe_counter!(
+        "freehold_subscription_fed_events_total",
+        "Events handled that a relay published, in place of reads of the log"
+    );
     describe_counter!("freehold_subscription_failures_total", "Attempts that failed");
     describe_gauge!(
         "freehold_dead_letters",

@@ -291,6 +291,12 @@ impl Deployment {
 
     /// Looks whether all is there, once and in order.
     fn end(mut self) -> String {
+        let began = Instant::now();
+        let projections = PROCESSES.iter().position(|roles| *roles == "projections").unwrap();
+        while self.processes[projections].fed() == 0 {
+            assert!(began.elapsed() < PATIENCE, "read models are never brought anything by Kafka");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.shared.sending.store(false, Ordering::SeqCst);
         self.clients.drain(..).for_each(|client| client.join().unwrap());
         let runtime = Runtime::new().unwrap();
@@ -356,7 +362,7 @@ fn start(shared: &Shared, roles: &str) -> Process {
             if roles == "api" {
                 *shared.address.lock().unwrap() = address.to_owned();
             }
-            return Process(child);
+            return Process { child, address: address.to_owned() };
         }
         child.wait().unwrap();
         assert!(began.elapsed() < PATIENCE, "a process for {roles} does not serve");
@@ -639,26 +645,42 @@ fn assert_all_is_there_once(logs: &[(LogName, Vec<Stored>)], records: &[Record])
 }
 
 /// A process, killed when a test gives up on it.
-struct Process(Child);
+struct Process {
+    child: Child,
+    address: String,
+}
 
 impl Process {
     fn kill(&mut self) {
-        let ended = self.0.try_wait().unwrap();
+        let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "it ended by itself: {ended:?}");
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn stop(&mut self) {
-        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
-        assert!(self.0.wait().unwrap().success());
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// How many events Kafka brought the read model since the process began.
+    fn fed(&self) -> u64 {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n", self.address);
+        stream.write_all((head + "Connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let name =
+            format!("freehold_subscription_fed_events_total{{subscription=\"{FOLLOWED}\"}} ");
+        let value = answer.lines().find_map(|line| line.strip_prefix(&name));
+        value.map_or(0, |value| value.parse().unwrap())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have been killed or stopped before.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -116,8 +116,11 @@ impl Fed {
                                 self.silence = (self.silence / 2).max(SHORTEST_SILENCE);
                                 Err(FeedError::Gap(head))
                             }
-                            // Whoever reads it is told why.
-                            Err(_) => return News::Log,
+                            // Whoever reads it is told why; asked again at once it may spin.
+                            Err(_) => {
+                                self.heard_at = Instant::now();
+                                return News::Log;
+                            }
                         },
                     };
                     self.heard_at = Instant::now();

@@ -430,6 +430,7 @@ impl Follower {
                 return Ok(None);
             }
             let hinted = *hint.borrow_and_update();
+            let brought = matches!(next, Next::Page(_));
             let page = match std::mem::replace(&mut next, Next::Log) {
                 Next::Ahead(mut ahead) => ahead.done().await?.map_err(HandleError::unavailable)?,
                 Next::Page(page) => page,
@@ -467,6 +468,7 @@ impl Follower {
             let mut position = self.position();
             if !nothing_new {
                 self.meters.events.increment(events);
+                self.meters.fed_events.increment(if brought { events } else { 0 });
                 position = self.hand_over(page).await?;
                 poll = FIRST_POLL;
             }
@@ -783,6 +785,7 @@ struct Meters {
     standing_by: metrics::Gauge,
     fed: metrics::Gauge,
     events: metrics::Counter,
+    fed_events: metrics::Counter,
     failures: metrics::Counter,
 }
 
@@ -799,6 +802,7 @@ impl Meters {
             standing_by: gauge("freehold_subscription_standing_by"),
             fed: gauge("freehold_subscription_fed"),
             events: counter("freehold_subscription_events_total"),
+            fed_events: counter("freehold_subscription_fed_events_total"),
             failures: counter("freehold_subscription_failures_total"),
         }
     }
